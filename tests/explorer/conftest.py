@@ -8,6 +8,8 @@ import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60_000  # milliseconds that a page may take, compilation included
+POLL = 50  # milliseconds; by default conditions are asked at every frame, which has to be drawn
+SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-software-rasterizer")  # no GPU in software
 NEWEST = """window.newest = name => [
   ...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])
 ].filter(m => m.name == name).at(-1)"""  # the client forgets replaced models half a minute late
@@ -23,7 +25,7 @@ def chromium():
     if executable is None:
         pytest.skip("needs a headless Chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=executable, args=[*SWITCHES])
         yield browser
         browser.close()
 
@@ -64,7 +66,7 @@ class Visit:
 
     def wait_for(self, name):
         """Wait until the document has a model of this name."""
-        self.page.wait_for_function(READY, arg=name, timeout=SECONDS)
+        self.page.wait_for_function(READY, arg=name, timeout=SECONDS, polling=POLL)
         return self
 
     def model(self, name, read):
@@ -86,7 +88,7 @@ class Visit:
 
     def until(self, script, arg=None):
         """Wait for a condition in JavaScript."""
-        self.page.wait_for_function(script, arg=arg, timeout=SECONDS)
+        self.page.wait_for_function(script, arg=arg, timeout=SECONDS, polling=POLL)
 
     def wait_for_text(self, name, text):
         """Wait until the model of this name shows a text."""
