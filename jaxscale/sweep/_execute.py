@@ -147,7 +147,7 @@ def _complete(place: AbstractPlace, plan: Plan) -> StoreReader | None:
     if place.identity() is None:
         return None
     try:
-        stored = StoreReader(place)
+        stored = StoreReader(place, plan.grid)
     except ValueError:
         return None
     if not stored.is_complete or stored.attributes["grid"] != grid_text(plan.grid):
@@ -163,7 +163,7 @@ def _opened(place: AbstractPlace, plan: Plan) -> tuple[Plan, ZarrStore]:
         layout = Layout.of(plan)
         create(place, layout)
         return plan, ZarrStore(place, layout)
-    stored = StoreReader(place)
+    stored = StoreReader(place, plan.grid)
     stored.check_precision(plan.options)
     if stored.attributes["grid"] != grid_text(plan.grid):
         change = lengthen if is_longer(stored.grid, plan.grid) else extend

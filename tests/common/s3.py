@@ -5,7 +5,8 @@ the program with the Python of `JAXSCALE_TEST_S3_PYTHON`, where that is set: mot
 environment of its own.
 
 A fault is a kind and the requests that it concerns (`matching`: a regular expression of "METHOD
-PATH"), of which the first `skip` are answered, and the next `times` go wrong:
+PATH"), of which the first `skip` are answered, and the next `times` go wrong. Of several that a
+request meets the first counts:
 
 - "busy": answered with 503 SlowDown;
 - "lost": carried out, and the connection cut before the answer;
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -58,12 +60,12 @@ class S3:
         self._request("PUT", f"/{name}")
 
     def go_wrong(self, kind, matching="", skip=0, times=1, seconds=0.0):
-        """Have requests go wrong from now on."""
+        """Have requests go wrong from now on, besides those that do."""
         fault = {"kind": kind, "matching": matching, "skip": skip, "times": times}
         self._request("PUT", CONTROL, json.dumps({**fault, "seconds": seconds}).encode())
 
     def recover(self):
-        """Go right again; how many requests went wrong since it was told to."""
+        """Go right again; how many requests went wrong, of each fault that it was told of."""
         return json.loads(self._request("DELETE", CONTROL))["failed"]
 
     def requests(self):
@@ -76,12 +78,25 @@ class S3:
             return answer.read()
 
 
+class Drained:
+    """Where Werkzeug waits, ten milliseconds per request, for what was not read: all of it was."""
+
+    def register(self, *_):
+        pass
+
+    def select(self, timeout):
+        return ()
+
+    def close(self):
+        pass
+
+
 class Faulty:
     """A WSGI application that hands requests to another, unless they go wrong."""
 
     def __init__(self, application):
         self.application, self.lock = application, threading.Lock()
-        self.fault, self.failed, self.counts, self.lists = None, 0, {}, {}
+        self.faults, self.counts, self.lists = [], {}, {}
 
     def __call__(self, environ, start_response):
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
@@ -90,9 +105,9 @@ class Faulty:
         fault, query = self.next_fault(f"{method} {path}"), environ.get("QUERY_STRING", "")
         kind = fault and fault["kind"]
         if kind == "busy":
-            return _refuse(start_response, "503 Slow Down", "SlowDown")
+            return _refuse(environ, start_response, "503 Slow Down", "SlowDown")
         if kind == "refused":
-            return _refuse(start_response, "403 Forbidden", "AccessDenied")
+            return _refuse(environ, start_response, "403 Forbidden", "AccessDenied")
         if kind == "cut" and method != "GET":
             return _cut(environ)
         if kind == "slow":
@@ -117,10 +132,11 @@ class Faulty:
     def control(self, method, environ, start_response):
         with self.lock:
             if method == "PUT":
-                self.fault = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-                self.failed = 0
-            answer = self.counts if method == "GET" else {"failed": self.failed}
-            self.fault = None if method == "DELETE" else self.fault
+                self.faults.append(json.loads(_body(environ)) | {"failed": 0})
+            failed = [fault["failed"] for fault in self.faults]
+            answer = self.counts if method == "GET" else {"failed": failed}
+            if method == "DELETE":
+                self.faults = []
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(answer).encode()]
 
@@ -129,17 +145,24 @@ class Faulty:
         with self.lock:
             method = request.partition(" ")[0]
             self.counts[method] = self.counts.get(method, 0) + 1
-            if self.fault is None or not re.search(self.fault["matching"], request):
-                return None
-            self.fault["skip"] -= 1
-            if self.fault["skip"] >= 0 or self.fault["times"] <= 0:
-                return None
-            self.fault["times"] -= 1
-            self.failed += 1
-            return self.fault
+            met = None
+            for fault in self.faults:
+                if re.search(fault["matching"], request):
+                    fault["skip"] -= 1
+                    if met is None and fault["skip"] < 0 and fault["times"] > 0:
+                        met = fault
+            if met is not None:
+                met["times"] -= 1
+                met["failed"] += 1
+            return met
 
 
-def _refuse(start_response, status, code):
+def _body(environ):
+    return environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+
+
+def _refuse(environ, start_response, status, code):
+    _body(environ)  # else the connection may be reset before the answer is read
     start_response(status, [("Content-Type", "application/xml")])
     return [f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode()]
 
@@ -157,6 +180,7 @@ def _half(environ, body):
 def _serve():
     import logging
 
+    import werkzeug.serving
     from moto.server import create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -170,6 +194,7 @@ def _serve():
                 self.close_connection = True
 
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    werkzeug.serving.selectors = types.SimpleNamespace(DefaultSelector=Drained)
     # of S3 alone: that of all services looks up the host of each request
     application = Faulty(create_backend_app("s3"))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)

@@ -1,14 +1,18 @@
 """Runs sweeps in forked processes that may be killed; the imports are paid for once.
 
-As a program: reads one JSON request per line, forks a child that runs it, prints the child's number
-and, when it has ended, how. The parent never starts JAX's backend, so forking it is safe.
-As a module: `Server`, the other end.
+As a program: its standard input is a socket that brings others, each of which is served by a fork:
+it reads one JSON request per line, forks a child that runs it, says the child's number and, when it
+has ended, how. None of them starts JAX's backend but the children, so forking them is safe.
+As a module: `Server`, the other end; all of a process share one program.
 """
 
+import atexit
 import contextlib
+import functools
 import gc
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,35 +20,56 @@ import time
 import traceback
 from pathlib import Path
 
+LOCK = threading.Lock()
+
+
+@functools.cache
+def _program():
+    """The socket of the program, which ends with this process."""
+    ours, theirs = socket.socketpair()
+    fast = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    with theirs:
+        process = subprocess.Popen([sys.executable, __file__], stdin=theirs, env=fast)
+
+    @atexit.register
+    def end():
+        ours.close()
+        process.wait()
+
+    return ours
+
 
 class Server:
     """A process that runs sweeps, one at a time, each in a child of its own.
 
     Compiling would be most of what children do: they compile fast, and find the programs of those
-    that came before them, where `conftest` says.
+    that came before them, where `conftest` says. Their environment is that of `__enter__`.
     """
 
     def __enter__(self):
-        command, pipe = [sys.executable, str(Path(__file__))], subprocess.PIPE
-        fast = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=fast)
+        self.socket, theirs = socket.socketpair()
+        self.lines = self.socket.makefile("rw")
+        with theirs, LOCK:
+            socket.send_fds(_program(), [b"."], [theirs.fileno()])
+        self._say(dict(os.environ))
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.terminate()
-        self.process.wait()
+        self.lines.close()
+        self.socket.close()
+
+    def _say(self, request):
+        self.lines.write(json.dumps(request) + "\n")
+        self.lines.flush()
 
     def start(self, **request):
         """Process number of a child that runs `request`."""
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        self._say(request)
+        return int(self.lines.readline())
 
     def wait(self):
         """Exit code of the child, minus the signal if one ended it."""
-        return int(self.process.stdout.readline())
+        return int(self.lines.readline())
 
     def finish(self, **request):
         """Run a request to its end and return its exit code."""
@@ -145,19 +170,40 @@ def _serve():
     gc.freeze()  # a child that collects would copy every page
     gc.set_threshold(200_000, 50, 50)
     assert threading.active_count() == 1
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            code = 70
-            try:
-                code = _child(json.loads(line))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    with socket.socket(fileno=sys.stdin.fileno()) as control:
+        while (received := socket.recv_fds(control, 1, 1))[0]:
+            with socket.socket(fileno=received[1][0]) as connection:
+                _forked(_answer, connection)
+            with contextlib.suppress(ChildProcessError):  # forget those that have served
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+
+def _forked(function, *arguments):
+    """Number of a child that ends with what a function returns."""
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        code = function(*arguments)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _answer(connection):
+    """Serve one that has connected, until it leaves."""
+    with connection.makefile("rw") as lines:
+        os.environ.clear()
+        os.environ |= json.loads(lines.readline())
+        for line in lines:
+            child = _forked(_child, json.loads(line))
+            print(child, file=lines, flush=True)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=lines, flush=True)
+    return 0
 
 
 if __name__ == "__main__":

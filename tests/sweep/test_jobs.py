@@ -21,8 +21,8 @@ from jaxscale.sweep._store import ZarrStore
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=6)
-CHUNK = 4  # runs of a job: one before the one that is hit, and one after it
-PLAN = js.plan(GRID, max_runs_per_chunk=CHUNK)
+CHUNK = 4  # runs of a job: one before the one that is hit, and one after it where jobs go on
+GRIDS = {"preempted": GRID, "out of time": GRID.replace(seeds=4), "killed": GRID.replace(seeds=4)}
 MINUTES = {"preempted": 60, "out of time": 5}  # submitit takes 80 % of the limit, or all but ten
 LINGER = 1.5  # seconds between the last run of a job and its answer
 
@@ -67,6 +67,8 @@ def _children(pid):
 @pytest.mark.parametrize("fault", ["preempted", "out of time", "killed"])
 def test_a_job_that_is_taken_back_loses_nothing(tmp_path, monkeypatch, fault, record_property):
     path, log, written, write = tmp_path / "a.zarr", tmp_path / "log", [], ZarrStore.write
+    grid = GRIDS[fault]
+    plan = js.plan(grid, max_runs_per_chunk=CHUNK)
     monkeypatch.setenv("COUNTED_LOG", str(log))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     monkeypatch.setattr(executors, "IN_FLIGHT", 1)
@@ -80,15 +82,15 @@ def test_a_job_that_is_taken_back_loses_nothing(tmp_path, monkeypatch, fault, re
     jobs = Jobs(tmp_path / "jobs", log, fault)
     if fault != "preempted":  # one error, and the same call goes on
         with pytest.raises(RuntimeError, match=r"(?s)`executor` lost a chunk .*the same call"):
-            js.run(PLAN, store=path, executor=jobs)
+            js.run(plan, store=path, executor=jobs)
         assert len(runs_done(js.open_store(path))) == CHUNK
-    runs = js.run(PLAN, store=path, executor=jobs)
-    logged, chunks = logged_runs(log, GRID), PLAN.n_runs // CHUNK
+    runs = js.run(plan, store=path, executor=jobs)
+    logged, chunks = logged_runs(log, grid), plan.n_runs // CHUNK
     assert len(jobs.jobs) == chunks + (fault != "preempted")
     assert len(written) == chunks
-    assert set(logged) == set(runs_of(GRID))
-    assert len(logged) == GRID.n_runs + CHUNK
+    assert set(logged) == set(runs_of(grid))
+    assert len(logged) == grid.n_runs + CHUNK
     record_property("runs computed again", CHUNK)
     record_property("seconds until they are there", written[1] - jobs.was_hit)
     monkeypatch.delenv("COUNTED_LOG")
-    assert_close(runs, js.run(PLAN), **CLOSE)
+    assert_close(runs, js.run(plan), **CLOSE)
