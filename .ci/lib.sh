@@ -103,6 +103,7 @@ compiling+=(tests/streaming/test_{equivalent,mean_optimizer,sign,system}.py)
 compiling+=(tests/streaming/test_theory_{borders,exact,transforms}.py)
 compiling+=(tests/sweep/test_{plan,stretches}.py tests/analysis/test_frontier.py)
 compiling+=(tests/test_{theory_transforms,exports,benchmark_gpu,every_system,pages,formulas}.py)
+compiling+=(tests/test_{own_model,optimizers}.py)
 
 # for what computes more than it compiles: tests/conftest.py chooses level 0, and says what the others are
 level_1="--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"

@@ -158,7 +158,8 @@ def of_grid(tiny: bool, products: str = "float32") -> Iterator[Row]:
 
 def of_run_s(tiny: bool) -> Iterator[Row]:
     """A wide network, with a batch that is a multiple of 1024 and one that is not."""
-    for batch, products in itertools.product((20_000, 20_480), PRECISIONS):
+    batches = (20_000,) if tiny else (20_000, 20_480)
+    for batch, products in itertools.product(batches, PRECISIONS):
         case = dataclasses.replace(RUN_S, batch_size=batch)
         case = dataclasses.replace(case.tiny(), width=32) if tiny else case
         plan = js.plan(
@@ -248,7 +249,8 @@ def of_regression(tiny: bool) -> Iterator[Row]:
 def of_other_systems(tiny: bool) -> Iterator[Row]:
     """Students, multilinear models and small networks."""
     n_runs, n_steps, few = (4, 10, 2) if tiny else (1024, 500, 100)
-    network = {w: Case(w, 256, n_runs=n_runs, n_steps=n_steps, goal=0) for w in (16, 64)}
+    widths = (16,) if tiny else (16, 64)
+    network = {w: Case(w, 256, n_runs=n_runs, n_steps=n_steps, goal=0) for w in widths}
     gradients = {
         "student, population gradient": js.superposition.Population(),
         "student, fresh batches": js.superposition.FreshBatches(),

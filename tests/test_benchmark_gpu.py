@@ -24,8 +24,9 @@ def gpu(monkeypatch):
     return gpu
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SECTIONS[:-1])
 def test_every_section_works(gpu, monkeypatch, name):
+    """The last one is the second with other products, which `run S` has, too."""
     listed = SimpleNamespace(of_this_process=lambda: gpu.TARGETS["h200"])
     monkeypatch.setattr(gpu, "Target", listed)  # fractions of the limits of a device in the table
     assert set(SECTIONS) == set(gpu.SECTIONS) == {n for _, names in gpu.SCHEDULE for n in names}

@@ -7,11 +7,16 @@ from systems import SYSTEMS
 import jaxscale as js
 
 ONE_OF_A_KIND = {"network", "multilinear on a finite set", "gradient descent", "relu student"}
+LIKE_ANOTHER = {"network, float64", "gathered control bits", "least norm, many features"}
 
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in ONE_OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in SYSTEMS],
+    [
+        n if n in ONE_OF_A_KIND else pytest.param(n, marks=pytest.mark.slow)
+        for n in SYSTEMS
+        if n not in LIKE_ANOTHER
+    ],
 )
 def test_a_second_run_compiles_nothing(name):
     system = SYSTEMS[name]

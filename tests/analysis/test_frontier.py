@@ -129,7 +129,7 @@ def test_the_intervals_cover_as_often_as_they_say():
     truth = {**EXPONENTS, "point": np.log(loss[2])}
     covered, with_interval = dict.fromkeys(truth, 0), 0
     for i in range(n_sets):
-        runs = surface(n_seeds=8, rng=i)
+        runs = surface(n_seeds=8, rng=i).sel(n_parameters=slice(None, 600))  # optima: up to 125
         result = js.frontier(runs, compute, **NAMES, neighbours=2, level=level)
         ends = {k: e.interval for k, e in result.exponent.items()}
         ends["point"] = tuple(np.log(result.interval["loss"][:, 2]))
@@ -377,7 +377,7 @@ def test_the_closed_form_of_sparse_regression_lies_on_the_frontier_of_its_losses
 
 @pytest.mark.slow
 def test_sparse_regression_has_the_frontier_of_its_equivalent():
-    grid = _sparse_grid([34, 48, 68, 96, 136], [16, 24, 36, 54, 80, 120, 150], seeds=64)
+    grid = _sparse_grid([34, 48, 68, 96, 136], [16, 24, 36, 54, 80, 120, 150], seeds=40)
     dims = {"size": "n_features", "time": "n_samples"}
     compute = np.geomspace(2500, 5000, 4)
     result = js.frontier(js.run(grid, progress=False)["loss"], compute, **dims, level=0.999)

@@ -154,10 +154,10 @@ def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes, see
 def test_dense_inputs_follow_the_dense_formula(sizes, samples, seeds):
     """Within 2 % where one size is at least twice the other; both sides of the peak."""
     axes = {"n_features": sizes, "n_samples": samples}
-    system = _system(1.0, 0.0, n_features=max(sizes), n_samples=max(samples), n_coordinates=1000)
+    system = _system(1.0, 0.0, n_features=max(sizes), n_samples=max(samples), n_coordinates=400)
     losses = _run(system, axes, seeds)["loss"].values
     n, d = (v.astype(float) for v in np.meshgrid(*axes.values(), indexing="ij"))
-    options = {"spectrum_exponent": 1.0, "n_coordinates": 1000}
+    options = {"spectrum_exponent": 1.0, "n_coordinates": 400}
     wanted = _predict(theory.dense_loss, n, d, **options)
     assert np.max(_excess(losses, wanted, 0.02, 4, f"dense, N {sizes}, D {samples}")) < 1
     steep = _predict(theory.dense_loss, n, d, **{**options, "spectrum_exponent": 1.05})
@@ -180,7 +180,6 @@ def _slope_and_error(x, values):
     ("gamma", "sizes", "seeds"),
     [
         (1.5, [64, 128, 256], 100),
-        (2.0, [64, 128, 256, 512], 80),
         (3.0, [64, 128, 256, 512, 1024], 150),
     ],
 )
@@ -238,7 +237,7 @@ def test_descent_follows_the_flow():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("alpha", "gamma", "seeds"), [(0.5, 2.5, 5000), (0.5, 3.0, 3000)])
+@pytest.mark.parametrize(("alpha", "gamma", "seeds"), [(0.5, 2.5, 2500), (0.5, 3.0, 3000)])
 def test_instability_is_as_rare_as_one_spike(alpha, gamma, seeds):
     """Exponents in D and eta within 3 s.e., counts over predictions within 25 %."""
     sizes, rates = [50, 100, 200], np.array([0.25, 0.5, 1.0])

@@ -123,8 +123,11 @@ LINEAR = dict(decoder=S.Linear(), gradient=S.Population())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [{}, LINEAR], ids=["relu, batches", "linear, population"])
-@pytest.mark.parametrize("embedding", [S.Joint(), S.Tied(start=S.TightFrame())], ids=repr)
+@pytest.mark.parametrize(
+    ("embedding", "parts"),
+    [(S.Joint(), LINEAR), (S.Tied(start=S.TightFrame()), LINEAR), (S.Tied(), {})],
+    ids=["joint, population", "tied, population", "tied, batches"],
+)
 def test_trained_embeddings_move_and_learn(embedding, parts):
     parts = dict(embedding=embedding, n_steps=200, record=[0, 200]) | parts
     system = S.TeacherStudent(**BASE | parts)

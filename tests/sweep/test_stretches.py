@@ -22,7 +22,12 @@ from jaxscale.sweep._stretches import State
 ROOT = np.zeros(2, np.uint32)
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=50, record=(0, 1, 7, 20, 50))
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.3, 5e3]}, seeds=2)  # the last one diverges
-TRAINED = [name for name, s in SYSTEMS.items() if isinstance(s, js.AbstractTrainedSystem)]
+LIKE_ANOTHER = {"network, float64", "gathered control bits", "relu student"}  # in their states
+TRAINED = [
+    name
+    for name, s in SYSTEMS.items()
+    if isinstance(s, js.AbstractTrainedSystem) and name not in LIKE_ANOTHER
+]
 FIRST = ("multilinear", "network")  # the others take as long
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* ended badly")  # as one of GRID is to
@@ -64,7 +69,7 @@ def in_pieces(plan, pieces):
     [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in TRAINED],
 )
 def test_results_do_not_depend_on_where_runs_are_cut(name):
-    """Of every trained system: a step at first, then all others; and all at once."""
+    """Of every kind of trained system: a step at first, then all others; and all at once."""
     plan = js.plan(js.Grid(SYSTEMS[name], seeds=3))
     assert plan.buckets[0].stretched
     values, states = in_pieces(plan, 1)

@@ -19,7 +19,7 @@ PAIRS = [(1.1, 0.0), (1.1, 1.0), (1.5, 0.0), (1.5, 0.5), (2.0, 0.0), (2.0, 1.0)]
 def test_one_over_t_where_interference_dominates():
     """The six pairs on which the regime was established, on steps 10 to 100."""
     exponents = {"importance_exponent": [0.0, 0.5, 1.0]}
-    grid = js.Grid.from_toml("superposition_interference", axes=exponents, seeds=4)
+    grid = js.Grid.from_toml("superposition_interference", axes=exponents, seeds=2)
     runs = js.run(grid, progress=False)
     assert np.all(runs["status"] == js.Status.ok)
     start = runs["loss"].sel(step=0, importance_exponent=0.0).mean("seed")
