@@ -1,11 +1,17 @@
-"""Every theory function as a program: its gradient, `vmap`, and both precisions, in one of each."""
+"""Every theory function as a program: its gradient, `vmap`, and both precisions, in one of each.
 
+Functions with a case of `references` are here in float32 only: `test_formulas.py` compares values
+and all slopes in float64 with 50 digits.
+"""
+
+import functools
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from references._cases import CASES as REFERENCES
 
 from jaxscale.emergence import theory as emergence
 from jaxscale.sparse import theory as sparse
@@ -33,14 +39,19 @@ def _embedded(name, **options):
     return call
 
 
-# name: function of floats only, its float arguments
+def _allocated(**x):
+    best = sparse.optimal_allocation(**x)
+    return jnp.stack([best.n_features, best.loss])
+
+
+# name: function of floats only, or its case in `references`, and its float arguments
 EMERGENCE = {
-    "probabilities": (
-        lambda skill_exponent: emergence.skill_probabilities(skill_exponent, 6)[3],
-        EXPONENT,
+    "probabilities": ("emergence.skill_probabilities", EXPONENT),
+    "strength": ("emergence.skill_strength", {"time": 9.0, "probability": 0.3, **DYNAMICS}),
+    "emergence_time": (
+        "emergence.emergence_time",
+        {"probability": 0.3, **DYNAMICS, "fraction": 0.4},
     ),
-    "strength": (emergence.skill_strength, {"time": 9.0, "probability": 0.3, **DYNAMICS}),
-    "emergence_time": (emergence.emergence_time, {"probability": 0.3, **DYNAMICS, "fraction": 0.4}),
     "minimum_norm": (
         lambda **x: emergence.data_emergence(**x, learner="minimum_norm"),
         {"n_samples": 80_000.3, "probability": 0.1, "shots": 7990.4},
@@ -58,8 +69,8 @@ EMERGENCE = {
         {"n_samples": 80.3, "probability": 0.1, "shots": 9.4},
     ),
     "width": (
-        lambda **x: emergence.width_emergence(n_skills=4, **x)[1],
-        {"width": 5.5, "units_per_skill": 3.7},
+        "emergence.width_emergence",
+        {"width": 5.5, "units_per_skill": 2.3},
     ),
     "loss": (
         emergence.loss,
@@ -70,16 +81,16 @@ EMERGENCE = {
         {"n_samples": 200.3, **EXPONENT, "shots": 9.4, "target_scale": 1.5},
     ),
     "width_loss": (
-        emergence.width_loss,
+        "emergence.width_loss, inf skills",
         {"width": 9.5, **EXPONENT, "units_per_skill": 2.7, "target_scale": 1.5},
     ),
     "time_law": (lambda **x: emergence.time_law(**x)(30.0), {**EXPONENT, **START}),
-    "data_law": (lambda **x: emergence.data_law(**x)(30.0), {**EXPONENT, **START, "shots": 4.0}),
+    "data_law": ("emergence.data_law, threshold", {**EXPONENT, **START, "shots": 4.0}),
     "minimum_norm_law": (
-        lambda **x: emergence.data_law(**x, learner="minimum_norm")(30.0),
+        "emergence.data_law, minimum_norm",
         {**EXPONENT, **START, "shots": 4.0},
     ),
-    "parameter_law": (lambda **x: emergence.parameter_law(**x)(30.0), {**EXPONENT, **START}),
+    "parameter_law": ("emergence.parameter_law", {**EXPONENT, "target_scale": 1.5}),
     "compute_law": (lambda **x: emergence.compute_law(**x)(30.0), {**EXPONENT, **START}),
     "time_parameter": (
         lambda **x: emergence.time_parameter_loss(**x, n_skills=90),
@@ -90,11 +101,11 @@ EMERGENCE = {
         {"time": 50.0, **EXPONENT, **DYNAMICS},
     ),
     "parameter_loss": (
-        lambda **x: emergence.parameter_loss(**x, n_skills=90),
+        "emergence.parameter_loss, 100 skills",
         {"n_parameters": 9.3, **EXPONENT, "target_scale": 1.5},
     ),
     "data_parameter": (
-        emergence.data_parameter_loss,
+        "emergence.data_parameter_loss",
         {"n_samples": 50.0, "n_parameters": 9.3, **EXPONENT, **START},
     ),
     "allocation": (
@@ -102,29 +113,29 @@ EMERGENCE = {
         {"compute": 1e4, **EXPONENT, **DYNAMICS},
     ),
     "limiting_allocation": (
-        lambda **x: emergence.limiting_allocation(**x).loss,
+        "emergence.limiting_allocation",
         {"compute": 1e4, **EXPONENT, **DYNAMICS},
     ),
 }
 SUPERPOSITION = {
     "loss": (
-        lambda **x: superposition.sequential_loss(**x, n_features=40),
+        "superposition.sequential_loss",
         {"time": 30.0, **RATES, "initial_strength": 0.2},
     ),
     "loss_steps": (
-        lambda **x: superposition.sequential_loss(**x, n_features=40, discrete=True),
+        "superposition.sequential_loss, steps",
         {"time": 30.0, **RATES, "initial_strength": 0.2},
     ),
     "loss_weighted": (
-        lambda **x: superposition.sequential_loss(**x, n_features=40, loss_weighted=True),
+        "superposition.sequential_loss, loss weighted",
         {"time": 30.0, **RATES, "initial_strength": 0.2},
     ),
     "strength": (
-        lambda **x: superposition.sequential_strength(**x, n_features=40),
+        "superposition.sequential_strength",
         {"time": 30.0, "rank": 5.0, **RATES, "initial_strength": 0.2},
     ),
     "sgd_loss": (
-        lambda **x: superposition.sgd_loss(**x, n_features=40),
+        "superposition.sgd_loss",
         {
             "time": 30.0,
             "batch_size": 6.0,
@@ -135,21 +146,21 @@ SUPERPOSITION = {
             "initial_strength": 0.2,
         },
     ),
-    "law": (lambda **x: superposition.sequential_law(**x)(30.0), {**EXPONENTS, **INPUTS}),
+    "law": ("superposition.sequential_law, inf features", {**EXPONENTS, **INPUTS}),
     "asymptote": (
-        lambda **x: superposition.sequential_loss_asymptote(**x, n_features=40),
+        "superposition.sequential_loss_asymptote",
         {"time": 60.0, **RATES},
     ),
     "asymptote_late": (
-        lambda **x: superposition.sequential_loss_asymptote(**x, n_features=40),
+        "superposition.sequential_loss_asymptote",
         {"time": 900.0, **RATES},
     ),
     "local": (
-        lambda **x: superposition.sequential_local_exponent(**x, n_features=40),
+        "superposition.sequential_local_exponent",
         {"time": 60.0, **RATES},
     ),
     "local_late": (
-        lambda **x: superposition.sequential_local_exponent(**x, n_features=40),
+        "superposition.sequential_local_exponent",
         {"time": 900.0, **RATES},
     ),
     "bottleneck": (_embedded("bottleneck_loss"), {"time": 9.0, "size": 1.1, **RATES}),
@@ -167,7 +178,7 @@ SUPERPOSITION = {
         {"size": 1.1, **EXPONENTS, **INPUTS},
     ),
     "shared": (
-        lambda **x: superposition.shared_progress_time(**x, n_features=40),
+        "superposition.shared_progress_time",
         {
             "latent_size": 16.0,
             "fraction": 0.7,
@@ -192,15 +203,18 @@ SUPERPOSITION = {
         lambda order, **x: superposition.interference_loss(tail=superposition.Bounded(order), **x),
         {"order": 4.0, "time": 300.0, "scale": 0.2, "bias_learning_rate": 0.7, "n_features": 9.0},
     ),
-    "scale": (superposition.interference_scale, {"latent_size": 16.0, "gain": 1.3, "energy": 1.1}),
-    "gain": (superposition.matched_gain, {"latent_size": 16.0, "threshold": 1.7}),
-    "universal": (superposition.universal_law, {"tail_index": 0.2}),
+    "scale": (
+        "superposition.interference_scale",
+        {"latent_size": 16.0, "gain": 1.3, "energy": 1.1},
+    ),
+    "gain": ("superposition.matched_gain", {"latent_size": 16.0, "threshold": 1.7}),
+    "universal": ("superposition.universal_law", {"tail_index": 0.2}),
     "window": (lambda **x: superposition.interference_window(**x, n_features=4096).closes, WINDOW),
 }
 SPARSE = {
     "unseen_loss": (sparse.unseen_loss, {"n_samples": 700.0, **SPECTRUM}),
-    "unseen_law": (lambda **x: sparse.unseen_law(**x)(30.0), SPECTRUM),
-    "expected_seen": (sparse.expected_seen, {"n_samples": 700.0, **SPARSITY}),
+    "unseen_law": ("sparse.unseen_law", SPECTRUM),
+    "expected_seen": ("sparse.expected_seen, inf coordinates", {"n_samples": 700.0, **SPARSITY}),
     "expected_rank": (sparse.expected_rank, {"n_samples": 700.0, **SPARSITY}),
     "dense_delta": (sparse.dense_delta, {"n": 30.0, "spectrum_exponent": 0.8}),
     "dense_loss": (
@@ -228,18 +242,12 @@ SPARSE = {
         },
     ),
     "instability_law": (
-        lambda **x: sparse.instability_law(**x)(30.0),
+        "sparse.instability_law",
         {"learning_rate": 0.9, "spectrum_exponent": 0.8, "sparsity_exponent": 2.5, "activity": 0.9},
     ),
-    "allocation_laws": (lambda **x: sparse.allocation_laws(**x).n_features(1e5), SPECTRUM),
-    "allocation_n": (
-        lambda **x: sparse.optimal_allocation(**x).n_features,
-        {"compute": 1e5, **SPECTRUM},
-    ),
-    "allocation_loss": (
-        lambda **x: sparse.optimal_allocation(**x).loss,
-        {"compute": 1e5, **SPECTRUM},
-    ),
+    "allocation_laws": ("sparse.allocation_laws, n_features", SPECTRUM),
+    "allocation_n": (_allocated, {"compute": 1e5, **SPECTRUM}),
+    "allocation_loss": (_allocated, {"compute": 1e5, **SPECTRUM}),
 }
 
 CASES = {
@@ -249,11 +257,8 @@ CASES = {
     )
     for name, case in cases.items()
 }  # fmt: skip
-UNUSED = {  # arguments that a docstring calls unused
-    ("emergence-parameter_law", "initial_strength"),
-    ("emergence-minimum_norm_law", "initial_strength"),
-    ("superposition-floor", "size"),  # the floor depends on the row space only
-}
+PART = {"sparse-allocation_loss": 1}  # of several results; the first of all others
+UNUSED = {("superposition-floor", "size")}  # the floor depends on the row space only
 
 
 ENDS = {  # values at which a closed form has a limit
@@ -310,41 +315,71 @@ SLOW = {  # seconds of compilation; the others share their sums and integrals
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
-)
-def test_gradient_vmap_and_float32(name):
+@functools.cache  # cases that differ in their points share a program
+def _program(function, keys):
+    """Values and gradients at rows of arguments, of the part of the result with an index."""
+
+    def one(row, part):
+        return jnp.ravel(function(**dict(zip(keys, row, strict=True))))[part]
+
+    return jax.jit(jax.vmap(jax.value_and_grad(one), (0, None)))
+
+
+def _compared_with_differences(name, accuracy):
+    """Value and gradient in float64; they agree with a plain call and with differences."""
     function, point = CASES[name]
-    accuracy = ACCURACY.get(name) or ACCURACY[name.partition("-")[0]]
-    keys = list(point)
-
-    def call(x):
-        return function(**dict(zip(keys, x, strict=True)))
-
+    part = PART.get(name, 0)
     x = np.array(list(point.values()))
     step = accuracy.step * x
     stencil = np.stack([x] + [x + i * np.diag(step)[j] for j in range(x.size) for i in (-1, 1)])
     with jax.enable_x64(True):
-        batched = jax.jit(jax.vmap(jax.value_and_grad(lambda row: call(list(row)))))
-        values, gradients = map(np.asarray, batched(jnp.asarray(stencil)))
-        alone = call(list(map(float, x)))
+        batched = _program(function, tuple(point))(jnp.asarray(stencil), part)
+        values, gradients = map(np.asarray, batched)
+        alone = np.ravel(function(**point))[part]
     assert values.dtype == np.float64
     np.testing.assert_allclose(values[0], alone, rtol=accuracy.plain)
     slope = (values[2::2] - values[1::2]) / (2 * step)
     scale = abs(values[0]) / x
     tolerance = accuracy.slope
     np.testing.assert_allclose(gradients[0] / scale, slope / scale, atol=tolerance, rtol=tolerance)
-    matters = [(name, key) not in UNUSED for key in keys]
+    matters = [(name, key) not in UNUSED for key in point]
     np.testing.assert_array_equal(np.abs(gradients[0] / scale) > accuracy.active, matters)
+    return values[0], gradients[0]
+
+
+def _exact(case, point):
+    """Value and gradient with 50 digits, rounded to float64."""
+    return case.reference(point)[0], np.array([case.slope(point, key) for key in point])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CASES]
+)
+def test_gradient_vmap_and_float32(name):
+    function, point = CASES[name]
+    accuracy = ACCURACY.get(name) or ACCURACY[name.partition("-")[0]]
+    if function in REFERENCES:
+        case = REFERENCES[function]
+        function = case.compute
+        value, gradient = _exact(case, point)
+    else:
+        value, gradient = _compared_with_differences(name, accuracy)
+    keys, x = tuple(point), np.array(list(point.values()))
     points = [x, *(np.where(np.array(keys) == k, end, x) for k in keys for end in ENDS.get(k, ()))]
     points.append(np.array([ENDS.get(k, (v,))[-1] for k, v in point.items()]))
     with jax.enable_x64(False):
-        single, slopes = map(np.asarray, batched(jnp.asarray(np.stack(points), jnp.float32)))
+        rows = jnp.asarray(np.stack(points), jnp.float32)
+        single, slopes = map(np.asarray, _program(function, keys)(rows, PART.get(name, 0)))
     assert single.dtype == slopes.dtype == np.float32
-    np.testing.assert_allclose(single[0], values[0], rtol=accuracy.single)
-    tolerance = 100 * accuracy.single
+    np.testing.assert_allclose(single[0], value, rtol=accuracy.single)
+    scale, tolerance = abs(value) / x, 100 * accuracy.single
     np.testing.assert_allclose(
-        slopes[0] / scale, gradients[0] / scale, rtol=tolerance, atol=tolerance
+        slopes[0] / scale, gradient / scale, rtol=tolerance, atol=tolerance, equal_nan=False
     )
     # at infinity, too, and at 0: neither 0 * inf nor a square that underflows
     assert not np.isnan(slopes[np.isfinite(single)]).any()
+
+
+def test_functions_that_are_here_in_float32_only_have_all_slopes_in_their_tables():
+    names = [function for function, _ in CASES.values() if function in REFERENCES]
+    assert all(REFERENCES[name].slopes is True for name in names)

@@ -139,13 +139,14 @@ class Case:
             values = [self.compute(**dict(zip(columns, x, strict=True))) for x in batches]
         return np.ravel(np.asarray(values, float))[: len(arguments)]
 
-    def gradients(self, arguments: list[dict[str, float]]) -> np.ndarray:
-        """Derivatives by JAX, `(n_points, n_arguments)`."""
+    def with_gradients(self, arguments: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+        """Values and derivatives by JAX, `(n_points,)` and `(n_points, n_arguments)`."""
         names = tuple(arguments[0])
         with jax.enable_x64(True):
-            gradient = _gradient(self.compute, names)
-            parts = [gradient(rows) for rows in _padded(arguments).reshape(-1, BATCH, len(names))]
-        return np.concatenate(parts)[: len(arguments)]
+            program = _with_gradient(self.compute, names)
+            parts = [program(rows) for rows in _padded(arguments).reshape(-1, BATCH, len(names))]
+        values, gradients = map(np.concatenate, zip(*parts, strict=True))
+        return values[: len(arguments)], gradients[: len(arguments)]
 
     def errors(self, arguments: list[dict[str, float]]) -> np.ndarray:
         """Relative error at every point; infinite where only one of the two is a number."""
@@ -161,11 +162,15 @@ def _padded(arguments: list[dict[str, float]]) -> np.ndarray:
 
 
 @functools.cache
-def _gradient(
+def _with_gradient(
     compute: Callable[..., jax.Array], names: tuple[str, ...]
-) -> Callable[[np.ndarray], jax.Array]:
-    """Derivatives at rows of arguments: one program for all of them."""
-    return jax.jit(jax.vmap(jax.grad(lambda x: compute(**dict(zip(names, x, strict=True))))))
+) -> Callable[[np.ndarray], tuple[jax.Array, jax.Array]]:
+    """Values and derivatives at rows of arguments: one program for all of them."""
+
+    def one(row: jax.Array) -> jax.Array:
+        return compute(**dict(zip(names, row, strict=True)))
+
+    return jax.jit(jax.vmap(jax.value_and_grad(one)))
 
 
 @functools.lru_cache(maxsize=1024)
