@@ -28,7 +28,8 @@ from jaxscale.analysis._fit_data import FitData, aligned, groups_of, rows_of
 from jaxscale.analysis.bounds import AbstractBound, Between
 from jaxscale.fields import as_int, field_names, interval_of
 from jaxscale.paths import get, replace, set_leaves
-from jaxscale.sweep._grid import Grid, is_leaf
+from jaxscale.sweep._axes import is_leaf
+from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._predict import (
     closed_forms,

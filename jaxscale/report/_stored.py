@@ -10,8 +10,8 @@ import numpy as np
 from jaxscale._status import Status
 from jaxscale._table import Column, Table
 from jaxscale._text import counted, duration
+from jaxscale.sweep._axes import label
 from jaxscale.sweep._extend import match_runs
-from jaxscale.sweep._grid import label
 from jaxscale.sweep._locate import existing_places, place_of
 from jaxscale.sweep._plan import Options, Plan
 from jaxscale.sweep._reader import StoreReader

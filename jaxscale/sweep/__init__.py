@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxscale._deprecated import warn_deprecated
+from jaxscale.sweep._axes import geomspace as geomspace
 from jaxscale.sweep._execute import run as run
-from jaxscale.sweep._grid import Grid as Grid, geomspace as geomspace
+from jaxscale.sweep._grid import Grid as Grid
 from jaxscale.sweep._open import open_state as open_state, open_store as open_store
 from jaxscale.sweep._plan import Plan as Plan, plan as plan
 from jaxscale.sweep._predict import predict as predict, select as select

@@ -8,8 +8,9 @@ from typing import Any
 from jaxscale._system import AbstractSystem
 from jaxscale._text import counted
 from jaxscale.paths import get, replace
+from jaxscale.sweep._axes import label
 from jaxscale.sweep._config import encode
-from jaxscale.sweep._grid import Grid, label
+from jaxscale.sweep._grid import Grid
 
 MOST_DIFFERENCES = 5  # that a message lists
 MOST_VALUES = 3  # of an axis
@@ -65,7 +66,7 @@ def system_differences(
     return texts
 
 
-def is_longer(one: AbstractSystem, two: AbstractSystem) -> bool:
+def asks_for_more_steps(one: AbstractSystem, two: AbstractSystem) -> bool:
     """Whether the second system is the first, trained longer."""
     paths = {path for path, *_ in _fields(encode(one), encode(two))}
     steps = getattr(one, "n_steps", 0), getattr(two, "n_steps", 0)

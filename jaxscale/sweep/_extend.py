@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 
 from jaxscale.paths import get
+from jaxscale.sweep._axes import label
 from jaxscale.sweep._bucket import recut, structures
 from jaxscale.sweep._compute import describe_devices
 from jaxscale.sweep._differences import (
     LONGER,
     READ,
+    asks_for_more_steps,
     axis_differences,
     first_differences,
     in_words,
-    is_longer,
     system_differences,
 )
-from jaxscale.sweep._grid import Grid, label, positions
+from jaxscale.sweep._grid import Grid, positions
 from jaxscale.sweep._layout import Layout, positions_in
 from jaxscale.sweep._place import AbstractPlace
 from jaxscale.sweep._plan import Plan, continued, plan_of
@@ -130,6 +131,6 @@ def match_runs(part: Grid, larger: Grid, place: AbstractPlace | Path) -> np.ndar
         stored, given = part.system_at(int(i)), larger.system_at(int(ids[i]))
         texts = system_differences(stored, given)
         if said or texts:
-            hint = LONGER if not said and is_longer(stored, given) else ""
+            hint = LONGER if not said and asks_for_more_steps(stored, given) else ""
             raise refuse(in_words([*said, *texts], hint))
     return ids

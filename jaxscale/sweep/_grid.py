@@ -5,21 +5,28 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Key
 
 from jaxscale._arguments import hinted
-from jaxscale._factories import PlainNumber, plain_axis_error
 from jaxscale._system import AbstractSystem
 from jaxscale._text import described
-from jaxscale.fields import as_int, as_real, base_of, is_traced
+from jaxscale.fields import as_int, base_of, is_traced
 from jaxscale.keys import root_key
-from jaxscale.paths import get, is_static, replace, replace_together
+from jaxscale.paths import is_static, replace
+from jaxscale.sweep._axes import (
+    MOST_RUNS,
+    Values,
+    at_first_values,
+    axis_of,
+    is_leaf,
+    label,
+    seeds_of,
+)
 from jaxscale.sweep._config import (
     axis_values,
     check_system,
@@ -34,46 +41,6 @@ from jaxscale.sweep._toml_error import place
 from jaxscale.training import AbstractTrainedSystem, log_spaced_steps
 
 PAIRS_CHECKED = 2000
-MOST_RUNS = 100_000_000
-MOST_LISTED = 20  # values of an axis in a message
-Values: TypeAlias = Sequence[Any] | np.ndarray
-
-
-@hinted
-def geomspace(low: float, high: float, n: int) -> list[float]:
-    """`n` geometrically spaced values from `low` to `high`, both included.
-
-    **Arguments**
-
-    - `low`, `high`: first and last value, positive.
-    - `n`: number of values.
-
-    **Returns** a list of floats, for an axis of a `Grid`.
-
-    **Raises** `ValueError` unless both ends are positive and `n` is at least 1.
-
-    **Example**
-
-    >>> js.geomspace(1, 100, 3)
-    [1.0, 10.0, 100.0]
-    """
-    ends = as_real("low", low, above=0), as_real("high", high, above=0)
-    return [float(v) for v in np.geomspace(*ends, as_int("n", n, at_least=1))]
-
-
-def is_leaf(value: Any) -> bool:
-    """Whether a field value is traced inside the program (a column), not a structure."""
-    return eqx.is_array_like(value) and np.ndim(value) == 0 and not isinstance(value, bool | int)
-
-
-def label(value: Any) -> str | float:
-    """Coordinate of an axis value: a number, or the compact text of an object."""
-    if isinstance(value, eqx.Module):
-        table = encode(value)
-        inner = ", ".join(f"{k}={v}" for k, v in table.items() if k != "type")
-        return f"{table['type'].rpartition('.')[2]}({inner})"
-    plain = encode(value)
-    return plain if isinstance(plain, int | float | str) else str(plain)
 
 
 class Grid:
@@ -126,7 +93,7 @@ class Grid:
         self.key = as_int("key", key)
         if not 0 <= self.key < 2**63:
             raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
-        self.seeds = _seeds(seeds)
+        self.seeds = seeds_of(seeds)
         for inner, outer in itertools.permutations(axes, 2):
             if f"{inner}".startswith(f"{outer}."):
                 raise ValueError(
@@ -137,7 +104,7 @@ class Grid:
             self._set_axes(axes)
         except ValueError as alone:
             try:
-                self.system = _at_first_values(system, axes)
+                self.system = at_first_values(system, axes)
                 self._set_axes(axes)
             except ValueError as together:
                 same = str(alone).startswith(str(together))
@@ -320,7 +287,7 @@ class Grid:
 
     def _set_axes(self, axes: Mapping[str, Values]) -> None:
         """Take the axes, all of whose values, and pairs of them, must be valid in the system."""
-        self.axes = {path: _axis(self.system, path, values) for path, values in axes.items()}
+        self.axes = {path: axis_of(self.system, path, values) for path, values in axes.items()}
         if self.n_runs > MOST_RUNS:
             raise ValueError(f"`axes` and `seeds` must make at most 1e8 runs, got {self.n_runs:g}.")
         self._check_pairs()
@@ -342,23 +309,6 @@ class Grid:
 def positions(grid: Grid, run_ids: np.ndarray) -> dict[str, np.ndarray]:
     """For every dimension, the index of the value that each of some runs has."""
     return dict(zip(grid.dims, np.unravel_index(run_ids, grid.shape), strict=True))
-
-
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    if np.ndim(seeds) == 0:
-        n_seeds = as_int("seeds", seeds)
-        if n_seeds > MOST_RUNS:
-            raise ValueError(f"`seeds` must be at most 1e8, got {seeds!r}.")
-        numbers = tuple(range(n_seeds))
-    else:
-        numbers = tuple(as_int("seeds", s) for s in seeds)  # pyright: ignore
-    if not numbers:
-        raise ValueError(f"`seeds` must be at least one seed, got {seeds!r}.")
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"`seeds` must be distinct, got {seeds!r}.")
-    if min(numbers) < 0 or max(numbers) >= 2**32:
-        raise ValueError(f"`seeds` must lie in 0 .. 2**32 - 1, got {seeds!r}.")
-    return numbers
 
 
 def grid_of_file(
@@ -444,35 +394,3 @@ def _decoded(system: AbstractSystem, path: str, values: Sequence[Any], package: 
     """Values of a field, or of a field of a part, that a file writes as plain data."""
     base = base_of(system, path)
     return [decode(value, package, base) for value in values]
-
-
-def _at_first_values(system: AbstractSystem, axes: Mapping[str, Values]) -> AbstractSystem:
-    """The system of a run, in which every value of an axis is valid if all combinations are."""
-    for path, values in axes.items():
-        require_values(path, values)
-    return replace_together(system, {p: v for p, vs in axes.items() for v in list(vs)[:1]})
-
-
-def _axis(system: AbstractSystem, path: str, values: Values) -> list[Any]:
-    require_values(path, values)
-    try:
-        converted = [get(replace(system, path, value), path) for value in values]
-    except ValueError as error:
-        raise ValueError(f"{error}{_rounded(path, values, str(error))}") from None
-    if any(isinstance(value, PlainNumber) for value in converted):
-        raise plain_axis_error(path, get(system, path.rpartition(".hyperparameters.")[0]).factory)
-    if not converted:
-        raise ValueError(f"axis `{path}` must have at least one value, got {values!r}.")
-    if len({label(v) for v in converted}) < len(converted):
-        raise ValueError(f"axis `{path}` must have distinct values, got {values!r}.")
-    return converted
-
-
-def _rounded(path: str, values: Values, refused: str) -> str:
-    """The end of an error of numbers that are not whole: the distinct whole ones next to them."""
-    array = np.asarray(list(values)) if "must be a whole number" in refused else np.zeros(0)
-    numbers = array.astype(float) if array.dtype.kind in "iuf" else np.zeros(0)
-    if not 0 < numbers.size <= MOST_LISTED or not np.isfinite(numbers).all():
-        return ""
-    listed = ",".join(dict.fromkeys(f"{v:.0f}" for v in numbers))
-    return f" Rounded: {path}=[{listed}] (in a shell, --axis {path}={listed})."

@@ -20,9 +20,10 @@ from jaxscale._system import AbstractSystem
 from jaxscale._text import choices, described
 from jaxscale._warn import warn_user
 from jaxscale.paths import get, set_leaves
+from jaxscale.sweep._axes import label
 from jaxscale.sweep._bucket import Bucket, structures, uncut_bucket
 from jaxscale.sweep._cache import PROGRAMS
-from jaxscale.sweep._grid import Grid, label
+from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._layout import Layout
 from jaxscale.sweep._store import MemoryStore
 from jaxscale.sweep._structure import structure_key
