@@ -59,9 +59,9 @@ def float_array(name: str, value: Any, ndim: int, bounds: Mapping[str, float | N
     numbers = "an array of real numbers" if ndim else "a real number"
     shape = ("a scalar", "a non-empty vector", "a non-empty matrix")[ndim]
     try:
-        if value is None or isinstance(value, bool | str | bytes) or np.iscomplexobj(value):
+        if value is None or isinstance(value, bool | str | bytes):
             raise TypeError
-        if np.asarray(value).dtype.kind in "mM":  # dates, which NumPy counts in their units
+        if np.asarray(value).dtype.kind not in "iufO":  # dates, too, which NumPy counts in units
             raise TypeError
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -94,7 +94,7 @@ def as_int(name: str, value: Any, **bounds: float | None) -> int:
 
 def _exact(value: Any) -> int | float:
     """An integer with all its digits, anything else as a float."""
-    if isinstance(value, bool | str | bytes):
+    if isinstance(value, bool | np.bool | str | bytes):
         raise TypeError
     try:
         return operator.index(value)
@@ -129,6 +129,26 @@ def require_instance(name: str, value: object, kind: type, source: str) -> None:
     """Raise `ValueError` unless `value` is a `kind`, which the function `source` returns."""
     if not isinstance(value, kind):
         raise ValueError(f"`{name}` must be what {source} returns, got {type(value).__name__}.")
+
+
+def require_float_type(name: str, value: Any) -> str:
+    """Name of a floating type that runs may have.
+
+    **Raises** `ValueError` naming `name` for anything but float32 and float64.
+    """
+    try:
+        float_type = "" if value is None else np.dtype(value).name  # NumPy takes None for float64
+    except TypeError:
+        float_type = ""
+    if float_type not in ("float32", "float64"):
+        raise ValueError(f"`{name}` must be float32 or float64, got {value!r}.")
+    return float_type
+
+
+def require_float64(dtype: str) -> None:
+    """Refuse float64 where JAX would make it float32."""
+    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
+        raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
 
 
 def require(name: str, value: Any, ok: Callable[[Any], Any], what: str) -> None:

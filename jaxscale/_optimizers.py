@@ -6,7 +6,7 @@ The learning rate is a field of the system, because theory needs it; the object 
 import abc
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -55,6 +55,36 @@ class Sgd(AbstractOptimizer):
         return optax.sgd(learning_rate, momentum=self.momentum)  # pyright: ignore
 
 
+def scale_by_adam(b1: Real, b2: Real, eps: Real) -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, with a derivative where no gradient was ever seen.
+
+    That of optax is NaN there, for absent skills and for the units that pad a size: the slope of
+    the root of zero is infinite. The state is optax's.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        count = optax.safe_increment(state.count)
+
+        def averaged(decay: Real, order: int, moments: Any) -> Any:
+            return jax.tree.map(
+                lambda g, m: ((1 - decay) * g**order + decay * m).astype(m.dtype), updates, moments
+            )
+
+        def corrected(moment: Array, decay: Real) -> Array:
+            return moment / jnp.asarray(1 - decay**count).astype(moment.dtype)
+
+        def step(mean: Array, square: Array) -> Array:
+            square = corrected(square, b2)
+            seen = square > 0
+            root = jnp.where(seen, jnp.sqrt(jnp.where(seen, square, 1.0)), 0.0)
+            return corrected(mean, b1) / (root + eps)
+
+        mu, nu = averaged(b1, 1, state.mu), averaged(b2, 2, state.nu)
+        return jax.tree.map(step, mu, nu), optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam().init, update)
+
+
 class Adam(AbstractOptimizer):
     """Adam with optax's conventions.
 
@@ -73,7 +103,10 @@ class Adam(AbstractOptimizer):
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
         """`optax.adam`, of the gradient with its weight decay."""
-        adam = optax.adam(learning_rate, b1=self.b1, b2=self.b2, eps=self.eps)  # pyright: ignore
+        adam = optax.chain(
+            scale_by_adam(self.b1, self.b2, self.eps),
+            optax.scale_by_learning_rate(learning_rate),  # pyright: ignore
+        )
         if self.weight_decay is None:
             return adam
         return optax.chain(optax.add_decayed_weights(self.weight_decay), adam)  # pyright: ignore
@@ -113,7 +146,7 @@ class AdamW(AbstractOptimizer):
             return update + self.weight_decay * pull
 
         return optax.chain(
-            optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps),  # pyright: ignore
+            scale_by_adam(self.b1, self.b2, self.eps),
             optax.stateless_with_tree_map(decayed),  # pyright: ignore
             optax.scale_by_learning_rate(learning_rate),  # pyright: ignore
         )
@@ -130,7 +163,8 @@ class Optax(AbstractOptimizer):
     `optimizer.hyperparameters.weight_decay`. Those that the factory branches on (`if clip > 0`)
     reach it as Python floats instead: every value has a program of its own, and they are swept as
     objects, `axes={"optimizer": [Optax(f, clip=0.0), Optax(f, clip=1.0)]}`. The learning rate is
-    always traced: a factory that branches on it is refused.
+    always traced: a factory that branches on it is refused. It is that of the step: the schedule
+    multiplies what the factory gets, as optax's own schedules do.
     """
 
     factory: str = eqx.field(static=True)
@@ -139,9 +173,17 @@ class Optax(AbstractOptimizer):
     def __init__(
         self,
         factory: str | Callable[..., Any],
-        hyperparameters: dict[str, Any] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
         **more: Any,
     ):
+        if hyperparameters is not None and not isinstance(hyperparameters, Mapping):
+            raise ValueError(
+                f"`hyperparameters` must map names to numbers, got {hyperparameters!r}: give them "
+                'by name, as in Optax("adamw", weight_decay=1e-4).'
+            )
+        if twice := sorted({*(hyperparameters or {})} & {*more}):
+            raise ValueError(f"`{twice[0]}` must be given once, not in `hyperparameters`, too.")
+        given_factory = factory
         if callable(factory):
             name = getattr(factory, "__qualname__", "")
             if not name or "<" in name:
@@ -150,14 +192,21 @@ class Optax(AbstractOptimizer):
                     "`def` outside of other functions, with its numbers as arguments, as in "
                     "Optax(f, clip=1.0)."
                 )
-            factory = f"{factory.__module__}:{name}"
+            is_of_optax = getattr(optax, name, None) is factory  # wherever optax defines it
+            factory = name if is_of_optax else f"{factory.__module__}:{name}"
         if not isinstance(factory, str):
             raise ValueError(
                 "`factory` must be a function that makes a transformation, or the name of one, got "
                 f"a {type(factory).__name__}."
             )
         self.factory = factory
-        _ = self.function  # raises if there is none
+        function = self.function  # raises if there is none
+        if callable(given_factory) and function is not given_factory:
+            raise ValueError(
+                f"`factory` must be what its name stands for, got {given_factory!r}, but "
+                f"{self.factory!r} is another function; one that wraps another needs a name of its "
+                "own (`__qualname__`)."
+            )
         given = {**(hyperparameters or {}), **more}
         leaves = {k: as_real(k, v) for k, v in sorted(given.items())}
         if is_traced(*leaves.values()):
@@ -171,7 +220,7 @@ class Optax(AbstractOptimizer):
             raise ValueError(f"`factory` {self.factory!r} refuses its numbers: {error}.") from None
         if not isinstance(built, optax.GradientTransformation):
             raise ValueError(f"`factory` must return an optax transformation, got {built!r}.")
-        needed = plain_numbers(factory, self.function, numbers)
+        needed = plain_numbers(factory, function, numbers)
         self.hyperparameters = {**leaves, **{k: PlainNumber(numbers[k]) for k in needed}}
 
     @property
@@ -193,6 +242,13 @@ class Optax(AbstractOptimizer):
                 "own library."
             )
         return function
+
+    def update(
+        self, params: Any, gradient: Any, state: Any, learning_rate: Real, factor: Float[Array, ""]
+    ) -> tuple[Any, Any]:
+        """As of every optimizer; what the factory keeps behind the learning rate sees it, too."""
+        rate, one = learning_rate * factor, jnp.ones_like(factor)
+        return super().update(params, gradient, state, rate, one)  # pyright: ignore
 
     def transform(self, learning_rate: Real) -> optax.GradientTransformation:
         """`factory(learning_rate=learning_rate, **hyperparameters)`."""

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Num
+from jaxtyping import Array, Bool
 
 from jaxscale._status import DIVERGED, Status
 from jaxscale._system import Observables
@@ -17,9 +17,13 @@ def _all_finite(tree: Any) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
-def _mask(value: Num[Array, "..."], good: Bool[Array, ""]) -> Num[Array, "..."]:
-    blank = jnp.nan if jnp.issubdtype(value.dtype, jnp.floating) else -1
-    return jnp.where(good, value, jnp.asarray(blank, value.dtype))
+def blank(name: str, dtype: Any) -> Array:
+    """What stands where nothing was observed: NaN, or of whole numbers -1, the largest unsigned."""
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return jnp.asarray(jnp.nan, dtype)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(f"`observe` must return numbers, got {name!r} of type {dtype}.")
+    return jnp.asarray(-1, jnp.int32).astype(dtype)
 
 
 def stop_steps(system: Any) -> tuple[int, ...]:
@@ -44,7 +48,14 @@ def examined(
     health = jnp.where(_all_finite((system.must_be_finite(state), loss)), health, Status.nonfinite)
     status = jnp.where(status == Status.ok, health, status).astype(jnp.int32)
     good = status == Status.ok
-    return status, start_loss, {name: _mask(value, good) for name, value in observed.items()}
+    return (
+        status,
+        start_loss,
+        {
+            name: jnp.where(good, value, blank(name, value.dtype))
+            for name, value in observed.items()
+        },
+    )
 
 
 def results_at_records(system: Any, status: Any, history: Observables) -> Observables:

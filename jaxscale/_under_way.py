@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Key
 
-from jaxscale._records import examined, results_at_records, stop_steps
+from jaxscale._records import blank, examined, results_at_records, stop_steps
 from jaxscale._status import Status
 from jaxscale._system import Observables
 from jaxscale.training import INIT_STREAM, STEP_STREAM, cast
@@ -38,11 +38,10 @@ def begin(system: Any, key: Key[Array, ""]) -> Training:
     state = jax.tree.map(jnp.asarray, system.init(jr.fold_in(key, INIT_STREAM)))
     n_stops = len(stop_steps(system))
 
-    def blank(observed: Any) -> Any:
-        value = jnp.nan if jnp.issubdtype(observed.dtype, jnp.floating) else -1
-        return jnp.full((n_stops, *observed.shape), value, observed.dtype)
-
-    history = jax.tree.map(blank, jax.eval_shape(system.observe, state))
+    history = {
+        name: jnp.broadcast_to(blank(name, value.dtype), (n_stops, *value.shape))
+        for name, value in jax.eval_shape(system.observe, state).items()
+    }
     status = jnp.asarray(Status.ok, jnp.int32)
     return Training(state, status, jnp.asarray(jnp.inf, system.dtype), history)
 

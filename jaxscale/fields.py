@@ -25,6 +25,7 @@ from jaxscale._convert import (
     as_real as as_real,
     float_array,
     is_traced as is_traced,
+    require_float_type,
 )
 from jaxscale._deprecated import current_fields
 from jaxscale._registry import register
@@ -265,13 +266,7 @@ def dtype_field(default: str) -> Any:
     """Declare the floating type of the simulation, a static `float32` or `float64`."""
 
     def convert(name: str, value: Any) -> str:
-        try:
-            value = np.dtype(value).name
-        except TypeError:
-            value = repr(value)
-        if value not in ("float32", "float64"):
-            raise ValueError(f"`{name}` must be float32 or float64, got {value}.")
-        return value
+        return require_float_type(name, value)
 
     return _field(Rule(convert), default, static=True)
 

@@ -16,7 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxscale._convert import as_int, is_traced
+from jaxscale._convert import as_int, is_traced, require_float64, require_float_type
 from jaxscale._deprecated import warn_deprecated
 
 IMPLEMENTATION = "threefry2x32"
@@ -167,10 +167,15 @@ def normals_by_row(
 
 
 def uniforms(high: UInt32[Array, "..."], low: UInt32[Array, "..."]) -> Float[Array, "..."]:
-    """Uniform float64 numbers above 0 from two words, 53 bits (1 itself has chance 2^-53)."""
+    """Uniform float64 numbers between 0 and 1, neither of them, from two words: 53 bits.
+
+    **Raises** `ValueError` where JAX has float64 disabled.
+    """
+    require_float64("float64")
     scale = jnp.asarray(2.0**-53, jnp.float64)
     top = (high >> jnp.uint32(5)).astype(jnp.float64) * 2.0**26
-    return (top + (low >> jnp.uint32(6)).astype(jnp.float64) + 0.5) * scale
+    number = (top + (low >> jnp.uint32(6)).astype(jnp.float64) + 0.5) * scale
+    return jnp.minimum(number, 1 - 2.0**-53)  # the half of the largest rounds up to 1
 
 
 def normal_table(
@@ -185,7 +190,10 @@ def normal_table(
     - `dtype`: float32 or float64.
 
     **Returns** entries, shape `(n, k)`.
+
+    **Raises** `ValueError` for another `dtype`, and for float64 where JAX has it disabled.
     """
+    dtype = require_float_type("dtype", dtype)
     high, low = word_pairs(key, rows[:, None], columns)
     if dtype == "float64":
         return normals(high, low)

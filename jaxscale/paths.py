@@ -73,7 +73,7 @@ def replace(module: Any, path: str, value: Any) -> Any:
         ...
     ValueError: `learning_rate` must be greater than 0, got -1.
     """
-    if path in old_lengths(type(module)):
+    if isinstance(path, str) and path in old_lengths(type(module)):
         return dataclasses.replace(module, **{path: value})
     return replace_together(module, {path: value})
 
@@ -83,6 +83,9 @@ def replace_together(module: Any, values: Mapping[str, Any]) -> Any:
     inside: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
         get(module, path)
+        outer = next((p for p in values if path.startswith(f"{p}.")), None)
+        if outer is not None:
+            raise ValueError(f"`{path}` must not lie inside of `{outer}`, which is replaced, too.")
         head, _, rest = path.partition(".")
         inside.setdefault(head, {})[rest] = value
     changes = {

@@ -26,6 +26,7 @@ from jaxscale._quadrature import (
 )
 
 _N_DIRECT = 16  # terms added directly before Euler-Maclaurin
+PRECISE = (lambda v: v >= -2.5, "at least -2.5")  # below, large terms cancel
 _BERNOULLI = (  # B_2j / (2j)! for j = 1, 2, ...
     1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
     1 / 74724249600,
@@ -148,18 +149,20 @@ def power_tail(
 
     $$\sum_{k=\text{first}}^{\text{last}} k^{-\text{exponent}}$$
 
-    Zero when `last < first`; real `first` and `last` interpolate through the Hurwitz zeta
-    function. Relative error below 1e-12 in float64 (tested against mpmath).
+    Zero when `last < first`; between whole `first` and `last`, the Hurwitz zeta function
+    interpolates. Relative error below 1e-12 in float64 (tested against mpmath); in float32 below
+    1e-6 for exponents of at least 0, and up to 2e-4 at -2.5, where large terms cancel.
 
     **Arguments:**
 
-    - `exponent`: any shape; any sign while `last` is finite, above 1 when it is infinite.
+    - `exponent`: any shape, at least -2.5; the sum to infinity is infinite for 1 and below.
     - `first`: first index, at least 1, broadcastable.
     - `last`: last index, broadcastable, may be infinite.
 
     **Returns:** the broadcast shape.
 
-    **Raises:** `ValueError` for a plain number `first` below 1.
+    **Raises:** `ValueError` for a plain number `exponent` below -2.5 or `first` below 1, and for
+    what is not a number.
 
     **Reference:** Euler-Maclaurin at both ends.
 
@@ -168,7 +171,9 @@ def power_tail(
     >>> print(f"{js.spectra.power_tail(2.0, 10, 20):.4f} of {js.spectra.power_tail(2.0, 10):.4f}")
     0.0564 of 0.1052
     """
+    require("exponent", exponent, *PRECISE)
     require("first", first, lambda v: v >= 1, "at least 1")
+    require("last", last, lambda v: v == v, "a number")  # not NaN
     return _power_tail(*as_floats(exponent, first, last))
 
 
@@ -179,14 +184,15 @@ def power_sum(exponent: Real[ArrayLike, "..."], n: int | float) -> Float[Array, 
 
     **Arguments:**
 
-    - `exponent`: any shape, any sign for finite `n`, above 1 for infinite `n`.
+    - `exponent`: any shape, at least -2.5 for finite `n`, above 1 for infinite `n`.
     - `n`: number of terms, a Python integer or `math.inf`.
 
     **Returns:** the shape of `exponent`.
 
-    **Raises:** `ValueError` for a bad `n`, or for a plain exponent not above 1 with infinite `n`.
+    **Raises:** `ValueError` for a bad `n`, or for a plain exponent below its limit.
 
-    **Reference:** 16 direct terms, then Euler-Maclaurin; relative error below 1e-13 (tested).
+    **Reference:** 16 direct terms, then Euler-Maclaurin; relative error below 1e-13 for exponents
+    of at least 0, below 1e-12 for others, in float64 (tested); in float32 that of `power_tail`.
 
     **Example**
 
@@ -206,13 +212,14 @@ def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Arra
 
     **Arguments:**
 
-    - `exponent`: scalar, any sign.
+    - `exponent`: scalar, at least -2.5.
     - `n`: number of ranks, a Python integer.
 
     **Returns:** `(n,)` probabilities in the dtype of `exponent` (the default float dtype for a
-    Python number); relative error below 1e-6 in float32.
+    Python number); relative error below 1e-6 in float32 for exponents of at least 0, and up to 2e-4
+    at -2.5.
 
-    **Raises:** `ValueError` for a bad `n`.
+    **Raises:** `ValueError` for a bad `n`, and for an exponent below -2.5 or an array of several.
 
     **Reference:** Zipf's law.
 
@@ -223,6 +230,11 @@ def power_law_probabilities(exponent: Real[ArrayLike, ""], n: int) -> Float[Arra
     """
     require_count("n", n)
     require("n", n, np.isfinite, "finite")
+    if np.ndim(exponent):
+        raise ValueError(
+            f"`exponent` must be a scalar, got shape {np.shape(exponent)}: use jax.vmap for "
+            "several."
+        )
     (s,) = as_floats(exponent)
     return jnp.arange(1, n + 1, dtype=s.dtype) ** -s / power_sum(s, n)
 

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Key
 
 from jaxscale._arguments import hinted
+from jaxscale._convert import require_float64, require_float_type
 from jaxscale._records import examined, results_at_records, stop_steps
 from jaxscale._status import Status
 from jaxscale._system import AbstractSystem, Observables
@@ -52,6 +53,8 @@ def log_spaced_steps(n_steps: int, n_records: int = 60) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=256)  # a plan asks for those of every run
 def _log_spaced(n_steps: int, n_records: int) -> tuple[int, ...]:
+    if n_records == 1:
+        return 0, n_steps
     points = np.rint(np.geomspace(1, n_steps, n_records)).astype(int)
     return (0, *(int(p) for p in np.unique(np.append(points, n_steps))))
 
@@ -75,10 +78,10 @@ def cast(module: Any, dtype: str) -> Any:
 
     **Returns** the same module with JAX arrays for leaves.
 
-    **Raises** `ValueError` for float64 where JAX has it disabled.
+    **Raises** `ValueError` for another `dtype`, and for float64 where JAX has it disabled.
     """
-    if dtype == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore
-        raise ValueError("`dtype` float64 needs `with jax.enable_x64(True):` around a bare call.")
+    dtype = require_float_type("dtype", dtype)
+    require_float64(dtype)
 
     def leaf(x: Any) -> Any:
         kind = jnp.result_type(x)

@@ -131,7 +131,8 @@ def test_draws_do_not_follow_the_x64_flag():
 
 
 @pytest.mark.parametrize(
-    ("word", "dtype"), [(0, "float32"), (0xFFFFFFFF, "float32"), (0, "float64")]
+    ("word", "dtype"),
+    [(0, "float32"), (0xFFFFFFFF, "float32"), (0, "float64"), (0xFFFFFFFF, "float64")],
 )
 def test_no_word_makes_an_infinite_normal(monkeypatch, word, dtype):
     def constant(key, pairs, samples):
@@ -144,6 +145,13 @@ def test_no_word_makes_an_infinite_normal(monkeypatch, word, dtype):
     assert drawn.dtype == dtype
     assert np.isfinite(drawn[0, 0])
     assert abs(float(drawn[0, 0])) > 5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_a_table_has_the_type_that_was_asked_for(dtype):
+    one = jnp.arange(1)
+    with jax.enable_x64(False), pytest.raises(ValueError, match="`dtype`"):
+        normal_table(root_key(0), one, one, dtype)
 
 
 def test_a_float32_table_is_normal_and_depends_on_its_indices_only():

@@ -1,5 +1,6 @@
 """Optimizers and schedules against plain optax loops and closed forms."""
 
+import functools
 import json
 import pickle
 
@@ -148,6 +149,38 @@ def test_schedule_values():
     np.testing.assert_allclose(brief, np.arange(1, 101) / 200, rtol=1e-6)  # never gets to `then`
 
 
+@pytest.mark.parametrize("n_steps", [10, 45, 999])
+def test_theory_in_float64_drops_where_runs_in_float32_do(n_steps):
+    steps = np.arange(n_steps)
+    with jax.enable_x64(True):
+        double = np.asarray(js.TwoDrops().factor(jnp.asarray(steps), n_steps))
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), js.TwoDrops())
+    np.testing.assert_allclose(single.factor(jnp.asarray(steps), n_steps), double, rtol=1e-6)
+    first = int(np.round(np.float32(0.7) * np.float32(n_steps)))
+    assert double[first - 1 : first + 1].tolist() == [1.0, 0.3]
+
+
+def test_schedules_take_a_step_as_a_number_and_refuse_what_cannot_be():
+    for schedule in (js.Constant(), js.StepDecay(), js.TwoDrops(), js.Cosine(), WARM_UP):
+        assert float(schedule.factor(5, 100)) == float(schedule.factor(jnp.asarray(5), 100))
+    with pytest.raises(ValueError, match=r"`first_at` must be at most `last_at`, 0\.5, got 0\.9"):
+        js.TwoDrops(first_at=0.9, last_at=0.5)
+    with pytest.raises(ValueError, match=r"`steps` must lie in 0 \.\. 100, got 500"):
+        js.Cosine().effective_steps((10, 500), 100)
+
+
+def test_steps_to_reach_have_a_slope_in_both_modes():
+    schedule = js.WarmUp(n_warm_up=10, then=js.Cosine())
+
+    def reached(effective):
+        return schedule.steps_to_reach(effective, 100)
+
+    at = jnp.asarray([5.0, 20.0])
+    forward, backward = jax.jacfwd(reached)(at), jax.jacrev(reached)(at)
+    assert np.isfinite(forward).all()
+    np.testing.assert_allclose(backward, forward, rtol=1e-6)
+
+
 def test_a_schedule_multiplies_the_learning_rate():
     fast = js.emergence.MultilinearSkills(n_skills=3, n_steps=60, learning_rate=0.02, record=[60])
     slow = js.emergence.MultilinearSkills(
@@ -161,6 +194,68 @@ def test_a_schedule_multiplies_the_learning_rate():
         np.testing.assert_allclose(run["skill_strength"], theory["skill_strength"], rtol=0.02)
         losses.append(theory["loss"])
     assert not np.allclose(*losses, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adafactor"])
+def test_what_lies_behind_the_rate_of_a_factory_sees_the_schedule(name):
+    """As optax's own schedules: momentum of updates, and decay that the rate does not scale."""
+    schedule, start = js.StepDecay(ratio=0.1, every=5), {"w": jnp.asarray([1.0, -2.0, 3.0])}
+    given = {"rmsprop": {"momentum": 0.9}, "adafactor": {"momentum": 0.9}}[name]
+    optimizer = js.Optax(name, given)
+
+    def rate(step):
+        return 0.05 * schedule.factor(step, 20)
+
+    theirs = getattr(optax, name)(learning_rate=rate, **given)
+
+    def trained(init, update):
+        params, state = start, init(start)
+        for step in range(20):
+            params, state = update(jnp.asarray(step), params, state)
+        return params["w"]
+
+    def our_step(step, params, state):
+        factor = jnp.asarray(schedule.factor(step, 20), jnp.float32)
+        return optimizer.update(params, params, state, jnp.float32(0.05), factor)
+
+    def their_step(step, params, state):
+        updates, state = theirs.update(params, state, params)
+        return optax.apply_updates(params, updates), state
+
+    with jax.numpy_dtype_promotion("standard"):
+        expected = trained(theirs.init, jax.jit(their_step))
+        np.testing.assert_allclose(trained(optimizer.init, jax.jit(our_step)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [js.Adam(), js.AdamW()], ids=repr)
+def test_parameters_without_a_gradient_do_not_spoil_the_slope(optimizer):
+    params, gradient = {"w": jnp.ones((2, 2))}, {"w": jnp.asarray([[1.0, 0.0], [0.0, 0.0]])}
+
+    def moved(scale):
+        scaled = jax.tree.map(lambda g: scale * g, gradient)
+        state = optimizer.init(params)
+        return optimizer.update(params, scaled, state, jnp.float32(0.1), jnp.ones(()))[0]["w"]
+
+    for slope in (jax.jacfwd(moved), jax.jacrev(moved)):
+        assert np.isfinite(slope(jnp.float32(2.0))).all()
+
+
+def wrapped(function):
+    """A user's decorator that takes over the name."""
+
+    @functools.wraps(function)
+    def call(**numbers):
+        return function(**numbers)
+
+    return call
+
+
+def test_a_factory_is_found_under_its_name():
+    assert js.Optax(optax.adamw).factory == "adamw"
+    with pytest.raises(ValueError, match=r"`factory` must be what its name stands for"):
+        js.Optax(wrapped(of_named_parameters), decay=0.1)
+    with pytest.raises(ValueError, match=r"`momentum` must be given once"):
+        js.Optax("sgd", {"momentum": 0.1}, momentum=0.5)
 
 
 def decayed_if_positive(learning_rate, weight_decay, momentum):

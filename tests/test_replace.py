@@ -10,7 +10,7 @@ import pytest
 import jaxscale as js
 from jaxscale import emergence, sparse, superposition
 from jaxscale.fields import Integer, dtype_field, size, static_int
-from jaxscale.paths import get, set_leaf
+from jaxscale.paths import get, replace_together, set_leaf
 from jaxscale.sweep._config import decode, encode
 
 
@@ -164,6 +164,24 @@ def test_replace_reaches_into_parts_and_hyperparameters():
     assert float(get(js.replace(system, path, 0.3), path)) == 0.3
     with pytest.raises(ValueError, match="n_samples"):
         js.replace(system, "data.n_samples", -1)
+
+
+def test_a_field_inside_of_another_is_not_replaced_beside_it():
+    network = emergence.ParityNetwork(optimizer=js.Adam())
+    values = {"optimizer": js.Adam(b2=0.5), "optimizer.b1": 0.5}
+    with pytest.raises(ValueError, match=r"`optimizer\.b1` must not lie inside of `optimizer`"):
+        replace_together(network, values)
+
+
+@pytest.mark.parametrize("value", [np.False_, np.array("0.5")])
+def test_booleans_and_texts_of_numpy_are_no_numbers(value):
+    with pytest.raises(ValueError, match="`momentum` must be a real number"):
+        js.Sgd(momentum=value)
+
+
+def test_no_type_is_no_float_type():
+    with pytest.raises(ValueError, match="`dtype` must be float32 or float64, got None"):
+        emergence.MultilinearSkills(dtype=None)
 
 
 def test_leaves_stay_host_float64():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 from jaxscale import spectra
 
@@ -144,8 +145,23 @@ def test_dtype_rule():
         (lambda: spectra.hurwitz_zeta(2.0, 0.0), "q"),
         (lambda: spectra.hurwitz_zeta(2.0, -1.5), "q"),
         (lambda: spectra.power_tail(2.0, 0.0), "first"),
+        (lambda: spectra.power_tail(-3.0, 1, 9), "exponent"),
+        (lambda: spectra.power_tail(2.0, 1, math.nan), "last"),
+        (lambda: spectra.power_sum(-20.0, 5), "exponent"),
     ],
 )
 def test_bad_values_are_named(call, name):
     with pytest.raises(ValueError, match=rf"`{name}` must be .* got"):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: spectra.power_tail("a", 1, 9),
+        lambda: spectra.power_law_probabilities(np.ones(2), 2),
+    ],
+)
+def test_what_is_no_exponent_is_named(call):
+    with pytest.raises((ValueError, TypeCheckError), match="exponent"):
         call()
