@@ -97,6 +97,9 @@ subset=(
   tests/sweep/test_store.py
 )
 
+# What calls every theory function, and trains systems of every kind, where types are checked.
+models=(tests/test_{formulas,every_system}.py tests/streaming/test_system.py)
+
 # whose slow tests compile more than they compute, or share programs with those that do
 compiling=(tests/{emergence,sparse,superposition})
 compiling+=(tests/streaming/test_{equivalent,mean_optimizer,sign,system}.py)

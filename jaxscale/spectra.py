@@ -26,7 +26,7 @@ from jaxscale._quadrature import (
 )
 
 _N_DIRECT = 16  # terms added directly before Euler-Maclaurin
-PRECISE = (lambda v: v >= -2.5, "at least -2.5")  # below, large terms cancel
+_PRECISE = (lambda v: v >= -2.5, "at least -2.5")  # below, large terms cancel
 _BERNOULLI = (  # B_2j / (2j)! for j = 1, 2, ...
     1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
     1 / 74724249600,
@@ -171,7 +171,7 @@ def power_tail(
     >>> print(f"{js.spectra.power_tail(2.0, 10, 20):.4f} of {js.spectra.power_tail(2.0, 10):.4f}")
     0.0564 of 0.1052
     """
-    require("exponent", exponent, *PRECISE)
+    require("exponent", exponent, *_PRECISE)
     require("first", first, lambda v: v >= 1, "at least 1")
     require("last", last, lambda v: v == v, "a number")  # not NaN
     return _power_tail(*as_floats(exponent, first, last))
