@@ -58,7 +58,8 @@ def plain_numbers(
     A factory that also fails with Python numbers alone does so for the parameters of the trial:
     nothing is known of it, and all its numbers may be traced.
 
-    **Raises** `ValueError` for a factory that branches on the learning rate, which is traced.
+    **Raises** `ValueError` for a factory that branches on the learning rate, which is traced, and
+    for one whose updates need more than gradients (a line search).
     """
 
     code = getattr(inspect.unwrap(function), "__code__", None)
@@ -74,6 +75,11 @@ def plain_numbers(
         raise ValueError(
             f"`factory` {name!r} must not branch on `learning_rate`, or need it as a Python "
             f"number: it is traced; {WAY} ({error})."
+        )
+    if "required keyword-only argument" in error:
+        raise ValueError(
+            f"`factory` {name!r} must make a transformation of gradients alone, but its updates need "
+            f"more: {error}. Choose another factory."
         )
     if error:
         return ()

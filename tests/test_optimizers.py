@@ -254,6 +254,8 @@ def test_a_factory_is_found_under_its_name():
     assert js.Optax(optax.adamw).factory == "adamw"
     with pytest.raises(ValueError, match=r"`factory` must be what its name stands for"):
         js.Optax(wrapped(of_named_parameters), decay=0.1)
+    with pytest.raises(ValueError, match=r"`factory` 'lbfgs' must make .* of gradients alone"):
+        js.Optax("lbfgs")
     with pytest.raises(ValueError, match=r"`momentum` must be given once"):
         js.Optax("sgd", {"momentum": 0.1}, momentum=0.5)
 
