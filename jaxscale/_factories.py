@@ -78,8 +78,8 @@ def plain_numbers(
         )
     if "required keyword-only argument" in error:
         raise ValueError(
-            f"`factory` {name!r} must make a transformation of gradients alone, but its updates need "
-            f"more: {error}. Choose another factory."
+            f"`factory` {name!r} must make a transformation of gradients alone, but its updates "
+            f"need more: {error}. Choose another factory."
         )
     if error:
         return ()
