@@ -1,7 +1,6 @@
 """What the fit view is asked to fit: a form, columns of the table, rows and options."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from jaxscale.analysis._data import as_numbers, as_table
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.explorer._fit_columns import guessed
+from jaxscale.explorer._process_state import noted
 from jaxscale.report._fit_file import Request, fixed_parameters, selected_rows
 from jaxscale.report._form_file import SCALES, FormFile, form_named
 from jaxscale.sweep._config import parse_value
@@ -143,12 +143,11 @@ class Fitted:
         by = COMPUTE if file.allocates else file.inputs[0]
         columns = {n: n for n in (*file.inputs, file.formula.result)}
         own_options = {n: o for n in COMPARED if (o := file.options.get(n)) is not None}
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with noted() as warned:
             scores = compare_forms(
                 forms, file.runs, by=by, n_bins=SCALES, columns=columns, **own_options
             )
-        return scores, _texts(caught)
+        return scores, tuple(warned)
 
 
 def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
@@ -157,8 +156,7 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
     **Raises** `ValueError` that says what is wrong with the table or the request.
     """
     form: Form = form_named(request.form)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with noted() as warned:
         runs = request.runs(table)
         asked = request.of_shell
         fixed = fixed_parameters(form, asked)
@@ -168,12 +166,7 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
             curve = allocate(file.fit, np.geomspace(*ends_of(file.compute), N_COMPUTES))
             allocate(file.fit, [1e20])  # compiles what a slider asks
             _ = file.isoflop
-    return Fitted(request, file, _texts(caught), curve)
-
-
-def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
-    """What was warned of, each once."""
-    return tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    return Fitted(request, file, tuple(warned), curve)
 
 
 def ends_of(compute: np.ndarray) -> tuple[float, float]:
