@@ -188,16 +188,20 @@ def numeric_columns(table: "pandas.DataFrame") -> list[str]:
     names = []
     for name in map(str, table.columns):
         numbers: Any = pandas.to_numeric(table[name], errors="coerce")
-        if numbers.notna().mean() > 0.5 and table[name].dtype != bool:
+        if numbers.notna().mean() > 0.5 and table[name].dtype.kind not in "bmM":
             names.append(name)
     return names
 
 
 def grouping_columns(table: "pandas.DataFrame") -> dict[str, list[str]]:
     """Columns with few values, each several times, and these values as `where` takes them."""
+    from pandas.api.types import is_scalar
+
     groups = {}
     for name in (n for n in map(str, table.columns) if not set(n) & set("=!<>")):
         own: Any = table[name].dropna()
+        if own.dtype == object and not own.map(is_scalar).all():  # lists, say
+            continue
         values = sorted(own.unique().tolist(), key=lambda v: (str(type(v)), v))
         if 1 < len(values) <= min(MOST_VALUES, len(own) // 2):
             texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values]

@@ -1,5 +1,6 @@
 """The fit view without a browser: what it keeps, and which tables it takes."""
 
+import datetime
 import queue
 import threading
 from types import SimpleNamespace
@@ -62,3 +63,18 @@ def test_fits_leave_the_threads_of_sliders_alone(monkeypatch):
     _, ticks = opened(RUNS, monkeypatch, form="power_law")
     ticks.get(timeout=20)()
     assert [name.startswith("jaxscale-explore-long") for name in names] == [True]
+
+
+@pytest.mark.parametrize(
+    "values", [[["a"]] * 8, [{"a": 1}] * 8, [datetime.datetime(2024, 1, d + 1) for d in range(8)]]
+)
+def test_columns_of_lists_objects_and_dates_are_not_offered(monkeypatch, values):
+    view, _ = opened(RUNS.assign(other=values), monkeypatch)
+    assert view.columns == ["size", "loss"]
+    assert view._controls.groups == {}
+
+
+def test_columns_of_one_name_are_refused(monkeypatch):
+    table = RUNS.set_axis([0, "loss"], axis="columns").assign(**{"0": 1.0})
+    with pytest.raises(ValueError, match="must name each column once, got '0' twice"):
+        opened(table, monkeypatch)
