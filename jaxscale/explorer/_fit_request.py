@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._table import Table
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
@@ -116,10 +117,11 @@ def parts(text: str) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A fit, what it warned of, and the best allocation over compute where it has one."""
+    """A fit, its parameters, its warnings, and the best allocation over compute if it has one."""
 
     request: FitRequest
     file: FormFile
+    parameters: Table
     warnings: tuple[str, ...]
     curve: OptimalAllocation | None
 
@@ -166,7 +168,8 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
             curve = allocate(file.fit, np.geomspace(*ends_of(file.compute), N_COMPUTES))
             allocate(file.fit, [1e20])  # compiles what a slider asks
             _ = file.isoflop
-    return Fitted(request, file, tuple(warned), curve)
+        parameters = file.parameters_table()
+    return Fitted(request, file, parameters, tuple(warned), curve)
 
 
 def ends_of(compute: np.ndarray) -> tuple[float, float]:

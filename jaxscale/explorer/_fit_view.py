@@ -156,7 +156,7 @@ class FitView:
         self._forget_scores()
         self._draw_residuals(file)
         figures = [runs_figure(page, file, result.request.columns), self._residuals(file)]
-        self.texts["parameters"].text = table_html(file.parameters_table())
+        self.texts["parameters"].text = table_html(result.parameters)
         tops: list[Any] = [self.texts["parameters"]]
         said = ""
         if result.curve is not None:
