@@ -51,6 +51,7 @@ from jaxscale.analysis._noise_components import (
     noise_components as noise_components,
 )
 from jaxscale.analysis._profile import profile as profile
+from jaxscale.analysis._table_file import read_table as read_table
 from jaxscale.analysis._theory_of import theory_of as theory_of
 from jaxscale.analysis._variances import Variance as Variance
 

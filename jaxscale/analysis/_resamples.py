@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -187,15 +188,23 @@ class Resamples:
             stretched = n[i] < FEW_TAILS or ndtr(-t) * self.n < BEYOND
             tail = ndtr(-z if stretched else -t)
             blocks = np.asarray(values[i]).reshape(self.n_blocks, self.n, *shape)
-            with np.errstate(invalid="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # NaN of every refit
+            with np.errstate(invalid="ignore"):
                 tails = [tail, 0.5, 1 - tail]
-                ends = [np.nanquantile(b, tails, axis=0, method="inverted_cdf")
-                        for b in blocks[shares[i] > (1 - level) / 2]]  # fmt: skip
+                ends = [_quantiles(b, tails) for b in blocks[shares[i] > (1 - level) / 2]]
                 ends = [_stretched(e, t / z) for e in ends] if stretched else ends
                 low[i] = np.min([e[0] for e in ends], axis=0)
                 high[i] = np.max([e[-1] for e in ends], axis=0)
         return low, high
+
+
+def _quantiles(values: Float[np.ndarray, "n *v"], shares: Sequence[float]) -> np.ndarray:
+    """Quantiles of the values that are there; NaN, without a warning, where there are none.
+
+    Threads call it, and all of them would share a filter of warnings.
+    """
+    out, some = np.full((len(shares), *values.shape[1:]), np.nan), ~np.isnan(values).all(axis=0)
+    out[:, some] = np.nanquantile(values[:, some], shares, axis=0, method="inverted_cdf")
+    return out
 
 
 def what_of(of: str, n: int | str) -> str:

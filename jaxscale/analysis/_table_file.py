@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from jaxscale._arguments import hinted
 from jaxscale._devices import host_memory
 from jaxscale._text import counted
 from jaxscale._warn import warn_user
@@ -27,8 +28,15 @@ OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
-def read_table(path: Path) -> "pandas.DataFrame":
-    """Read a file by its ending; what is not `.jsonl`, `.ndjson`, `.json` or `.parquet` is CSV.
+@hinted
+def read_table(path: str | Path) -> "pandas.DataFrame":
+    """Read a table from a file, as `js.calibrate` and the explorer do.
+
+    **Arguments**
+
+    - `path`: of the file. Its ending says what it is: `.jsonl` and `.ndjson` hold JSON lines,
+      `.json` a list of records, `.parquet` is Parquet and anything else is CSV with any of
+      `,`, `;`, `|` or tabs; text may be packed as `.gz`, `.bz2` or `.xz`.
 
     An empty cell of CSV is missing, and so are NA, nan and the like in a column of numbers; in one
     of texts these are texts.
@@ -37,7 +45,15 @@ def read_table(path: Path) -> "pandas.DataFrame":
     warning. The index of a table of CSV or JSON lines holds the line of the file of each row.
 
     **Raises** `ValueError` with the line for what is no table.
+
+    **Example**
+
+    ```python
+    runs = js.analysis.read_table("runs.csv")
+    fit = js.calibrate(js.forms.chinchilla, runs[runs["seed"] == 0])
+    ```
     """
+    path = Path(path)
     packed = path.suffix.lower() in OPENERS
     ending = Path(path.stem if packed else path.name).suffix.lower()
     if ending == ".parquet":
@@ -70,7 +86,7 @@ def read_table(path: Path) -> "pandas.DataFrame":
     return _csv(path, rows)
 
 
-def separator(heading: str) -> str:
+def _separator(heading: str) -> str:
     """The mark between the cells of a line of names."""
     return max(MARKS, key=lambda m: len(next(csv.reader([heading], delimiter=m))))
 
@@ -99,7 +115,7 @@ def _csv(path: Path, rows: Lines) -> "pandas.DataFrame":
     import pandas
 
     heading = rows[0][1]
-    mark = separator(heading)
+    mark = _separator(heading)
     reader = csv.reader((line for _, line in rows), delimiter=mark, skipinitialspace=True)
     try:
         names = _names(path, next(reader), rows[0][0])

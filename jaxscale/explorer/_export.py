@@ -4,16 +4,23 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from jaxscale.explorer._process_state import CHANGED
+
 EXPORTS = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png"}
+File = tuple[str, str, bytes]  # its name, media type and content
 
 
-def export(kind: str, code: str, given: Mapping[str, Any] | None = None) -> tuple[str, str, bytes]:
-    """Name, media type and content of a file, from running the lines of "copy as Python".
+def export(kind: str, code: str, given: Mapping[str, Any] | None = None) -> File:
+    """A file, from running the lines of "copy as Python".
 
     They are lines that jaxscale wrote itself; they leave `figure`, and the data it shows as
     `table`, `shown` or `theory`. `given` are names that they use and do not make.
     """
-    names: dict[str, Any] = dict(given or {})
+    with CHANGED:
+        return _exported(kind, code, dict(given or {}))
+
+
+def _exported(kind: str, code: str, names: dict[str, Any]) -> File:
     lines = [
         line for line in code.split("\n") if not line.startswith(tuple(f"{n} = ..." for n in names))
     ]

@@ -1,10 +1,7 @@
 """The Python that makes the fit that a page shows, and a figure and a table of it."""
 
-from pathlib import Path
-
 from jaxscale.analysis._allocation import FLOP_PER_PARAMETER_TOKEN, SIZES
 from jaxscale.analysis._scales import COMPUTE
-from jaxscale.analysis._table_file import separator
 from jaxscale.explorer._fit_request import N_COMPUTES, FitRequest
 from jaxscale.report._fit_file import RESIDUALS, conditions
 
@@ -29,10 +26,9 @@ def fit_code(
     rows = _rows(request)
     source = GIVEN if path is None else f"runs = {path!r}"
     if rows and path is not None:
-        source = f"runs = {_reader(path)}"
-    imports = ["import pandas"] if "pandas." in source or ends is None else []
-    imports = ["import numpy as np", *imports] if ends is not None else imports
-    lines = [*imports, "", "import jaxscale as js", "", source, *rows]
+        source = f"runs = js.analysis.read_table({path!r})"
+    first = "import pandas" if ends is None else "import numpy as np"
+    lines = [first, "", "import jaxscale as js", "", source, *rows]
     fixed = request.of_shell.fixed
     form = f"js.forms.{request.form}"
     theory = f"js.Formula({form}, {fixed!r})" if fixed else form
@@ -82,15 +78,3 @@ def _options(request: FitRequest) -> str:
     given |= {"bootstrap": int(request.bootstrap)} if request.bootstrap else {}
     given |= {"resample": repr(request.resample)} if request.resample else {}
     return "".join(f", {name}={value}" for name, value in given.items())
-
-
-def _reader(path: str) -> str:
-    """The call of pandas that reads a file."""
-    ending = Path(path).suffix.lower()
-    if ending in (".json", ".jsonl"):
-        return f"pandas.read_json({path!r}{', lines=True' if ending == '.jsonl' else ''})"
-    with open(path, encoding="utf-8-sig") as file:
-        heading = next(line for line in file if line.strip() and line[0] != "#")
-    mark = separator(heading)
-    sep = "" if mark == "," else f", sep={mark!r}"
-    return f"pandas.read_csv({path!r}{sep}, comment='#', skipinitialspace=True)"

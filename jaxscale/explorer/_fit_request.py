@@ -1,12 +1,12 @@
 """What the fit view is asked to fit: a form, columns of the table, rows and options."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxscale._table import Table
 from jaxscale.analysis._allocation import (
     FLOP_PER_PARAMETER_TOKEN,
     SIZES,
@@ -18,6 +18,7 @@ from jaxscale.analysis._data import as_numbers, as_table
 from jaxscale.analysis._form import FORMS, Form
 from jaxscale.analysis._scales import COMPUTE
 from jaxscale.explorer._fit_columns import guessed
+from jaxscale.explorer._process_state import noted
 from jaxscale.report._fit_file import Request, fixed_parameters, selected_rows
 from jaxscale.report._form_file import SCALES, FormFile, form_named
 from jaxscale.sweep._config import parse_value
@@ -116,10 +117,11 @@ def parts(text: str) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A fit, what it warned of, and the best allocation over compute where it has one."""
+    """A fit, its parameters, its warnings, and the best allocation over compute if it has one."""
 
     request: FitRequest
     file: FormFile
+    parameters: Table
     warnings: tuple[str, ...]
     curve: OptimalAllocation | None
 
@@ -143,12 +145,11 @@ class Fitted:
         by = COMPUTE if file.allocates else file.inputs[0]
         columns = {n: n for n in (*file.inputs, file.formula.result)}
         own_options = {n: o for n in COMPARED if (o := file.options.get(n)) is not None}
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
+        with noted() as warned:
             scores = compare_forms(
                 forms, file.runs, by=by, n_bins=SCALES, columns=columns, **own_options
             )
-        return scores, _texts(caught)
+        return scores, tuple(warned)
 
 
 def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
@@ -157,8 +158,7 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
     **Raises** `ValueError` that says what is wrong with the table or the request.
     """
     form: Form = form_named(request.form)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with noted() as warned:
         runs = request.runs(table)
         asked = request.of_shell
         fixed = fixed_parameters(form, asked)
@@ -168,12 +168,8 @@ def fitted(table: "pandas.DataFrame", request: FitRequest) -> Fitted:
             curve = allocate(file.fit, np.geomspace(*ends_of(file.compute), N_COMPUTES))
             allocate(file.fit, [1e20])  # compiles what a slider asks
             _ = file.isoflop
-    return Fitted(request, file, _texts(caught), curve)
-
-
-def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
-    """What was warned of, each once."""
-    return tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+        parameters = file.parameters_table()
+    return Fitted(request, file, parameters, tuple(warned), curve)
 
 
 def ends_of(compute: np.ndarray) -> tuple[float, float]:
@@ -195,16 +191,20 @@ def numeric_columns(table: "pandas.DataFrame") -> list[str]:
     names = []
     for name in map(str, table.columns):
         numbers: Any = pandas.to_numeric(table[name], errors="coerce")
-        if numbers.notna().mean() > 0.5 and table[name].dtype != bool:
+        if numbers.notna().mean() > 0.5 and table[name].dtype.kind not in "bmM":
             names.append(name)
     return names
 
 
 def grouping_columns(table: "pandas.DataFrame") -> dict[str, list[str]]:
     """Columns with few values, each several times, and these values as `where` takes them."""
+    from pandas.api.types import is_scalar
+
     groups = {}
     for name in (n for n in map(str, table.columns) if not set(n) & set("=!<>")):
         own: Any = table[name].dropna()
+        if own.dtype == object and not own.map(is_scalar).all():  # lists, say
+            continue
         values = sorted(own.unique().tolist(), key=lambda v: (str(type(v)), v))
         if 1 < len(values) <= min(MOST_VALUES, len(own) // 2):
             texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values]

@@ -9,7 +9,6 @@ from jaxscale.report._fit_file import RESIDUALS
 COLUMN = "column."  # begins the columns in an address
 DEFAULT = "chinchilla"
 TEXTS = ("weights", "fix", "bound")
-NONE = "none"  # a column that was guessed, and is not used
 
 
 def restored(given: Mapping[str, str], forms: Sequence[str], columns: Sequence[str]) -> FitRequest:
@@ -20,7 +19,8 @@ def restored(given: Mapping[str, str], forms: Sequence[str], columns: Sequence[s
     form = given.get("form", usual)
     request = first_request(form if form in forms else usual, columns)
     chosen = {n.removeprefix(COLUMN): c for n, c in given.items() if n.startswith(COLUMN)}
-    used = {n: c for n, c in {**request.columns, **chosen}.items() if c != NONE}
+    none = _none(columns)
+    used = {n: c for n, c in {**request.columns, **chosen}.items() if c != none}
     refits, residual, huber = (given.get(n, "") for n in ("refits", "residual", "huber"))
     return dataclasses.replace(
         request, columns=used, where=given.get("where", ""), resample=given.get("resample", ""),
@@ -34,8 +34,17 @@ def state_of(request: FitRequest, columns: Sequence[str]) -> dict[str, str]:
     """What `restored` makes a request of: its form, options, and columns that are not guessed."""
     usual = first_request(request.form, columns).columns
     names = dict.fromkeys([*request.columns, *usual])
-    used = {n: request.columns.get(n, NONE) for n in names}
+    none = _none(columns)
+    used = {n: request.columns.get(n, none) for n in names}
     state = {"form": request.form, "where": request.where, "residual": request.residual}
     state |= {"resample": request.resample, "refits": request.bootstrap, "huber": request.huber}
     state |= {name: getattr(request, name) for name in TEXTS}
     return state | {COLUMN + n: c for n, c in used.items() if c != usual.get(n)}
+
+
+def _none(columns: Sequence[str]) -> str:
+    """What stands for a column that was guessed and is not used: the name of none."""
+    text = "none"
+    while text in columns:
+        text = f"({text})"
+    return text

@@ -1,7 +1,6 @@
 """A table of runs: a form fitted to it, what it says of compute, and whether it holds."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxscale._table import Table
+from jaxscale._warn import collected
 from jaxscale.analysis._allocation import OptimalAllocation
 from jaxscale.analysis._data import as_table
 from jaxscale.explorer._allocation_figure import AllocationFigure
@@ -35,6 +36,7 @@ from jaxscale.explorer._fit_state import restored, state_of
 from jaxscale.explorer._knobs import Knob, number_of
 from jaxscale.explorer._newest import LONG, THREADS, Newest
 from jaxscale.explorer._page import Page, escaped
+from jaxscale.explorer._process_state import CHANGED
 from jaxscale.explorer._table_html import table_html
 from jaxscale.report._form_file import FormFile
 
@@ -57,10 +59,8 @@ class FitView:
     def __init__(self, page: Page, given: Any):
         self.page = page
         self.path = str(given) if isinstance(given, str | Path) else None
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            self.table = as_table(given).rename(columns=str)
-        self._reading = tuple(str(w.message) for w in caught)
+        with collected() as self._reading:
+            self.table = as_table(as_table(given).rename(columns=str))
         self.columns = numeric_columns(self.table)
         self.forms = offered_forms(self.columns)
         if self.table.empty:
@@ -76,10 +76,13 @@ class FitView:
         self.fitted: Fitted | None = None
         self._figure: AllocationFigure | None = None
         self._rests: Any = None
-        self._fits = self._work(lambda request: fitted(self.table, request), self._shown)
-        self._allocations = self._work(self._allocated, self._show_allocation)
-        self._held_out = self._work(self._without_scales, self._show_scores, LONG)
-        self._compared = self._work(self._all_forms, self._show_scores, LONG)
+        self._fits = Newest(
+            page.document, lambda request: fitted(self.table, request), self._shown, self._failed,
+            LONG,
+        )  # fmt: skip
+        self._allocations = self._of_fit(self._allocated, self._show_allocation, THREADS)
+        self._held_out = self._of_fit(self._without_scales, self._show_scores, LONG)
+        self._compared = self._of_fit(self._all_forms, self._show_scores, LONG)
         self.results, self.residuals = page.column(), page.column()
         self.code = page.hidden("code")
         names = ("parameters", "warnings", "best", "exponents", "held out", "forms")
@@ -95,13 +98,27 @@ class FitView:
         page.show(self._controls.widgets(self.request), [self.results, *scores, self.code])
         self.refresh()
 
-    def _work(
+    def _of_fit(
         self,
-        compute: Callable[[Any], Any],
-        show: Callable[[Any], None],
-        threads: ThreadPoolExecutor = THREADS,
+        compute: Callable[..., Any],
+        show: Callable[..., None],
+        threads: ThreadPoolExecutor,
     ) -> Newest:
-        return Newest(self.page.document, compute, show, self._failed, threads)
+        """Work on the fit that is first in a request, shown or refused while that fit is shown."""
+
+        def tried(request: tuple[Any, ...]) -> tuple[Fitted, Any, Exception | None]:
+            try:
+                return request[0], compute(*request), None
+            except Exception as error:  # the page says it, and keeps its fit
+                return request[0], None, error
+
+        def done(made: tuple[Fitted, Any, Exception | None]) -> None:
+            result, shown, error = made
+            if result is not self.fitted:
+                return None
+            return show(*shown) if error is None else self.page.say_error(error)
+
+        return Newest(self.page.document, tried, done, self.page.say_error, threads)
 
     def refresh(self) -> None:
         """Fit what is asked."""
@@ -139,7 +156,7 @@ class FitView:
         self._forget_scores()
         self._draw_residuals(file)
         figures = [runs_figure(page, file, result.request.columns), self._residuals(file)]
-        self.texts["parameters"].text = table_html(file.parameters_table())
+        self.texts["parameters"].text = table_html(result.parameters)
         tops: list[Any] = [self.texts["parameters"]]
         said = ""
         if result.curve is not None:
@@ -159,7 +176,7 @@ class FitView:
         ]  # fmt: skip
         page.say("")
         if result.curve is not None:
-            self._mark(*self._allocated((result, self._chosen(result)))[1:])
+            self._mark(*self._allocated(result, self._chosen(result)))
         self._write_code()
         self._remember()
 
@@ -209,17 +226,15 @@ class FitView:
         self._remember()
         self._write_code()
 
-    def _allocated(self, asked: tuple[Fitted, float]) -> tuple[Fitted, OptimalAllocation, str]:
+    @staticmethod
+    def _allocated(result: Fitted, flop: float) -> tuple[OptimalAllocation, str]:
         """The best allocation of a number of operations, and its table."""
-        result, flop = asked
         file = result.at(flop)
-        return result, file.allocated, table_html(file.allocation_table())
+        return file.allocated, table_html(file.allocation_table())
 
-    def _show_allocation(self, result: tuple[Fitted, OptimalAllocation, str]) -> None:
-        own, best, table = result
-        if own is self.fitted:
-            with self.page.held():
-                self._mark(best, table)
+    def _show_allocation(self, best: OptimalAllocation, table: str) -> None:
+        with self.page.held():
+            self._mark(best, table)
 
     def _mark(self, best: OptimalAllocation, table: str) -> None:
         """Mark an allocation in the figure, and write it below the slider."""
@@ -234,24 +249,28 @@ class FitView:
         line = f"{y} {float(best.best[y].ravel()[0]):.4g}{ends}, {where}"
         self.texts["best"].text = f"<p><b>{escaped(line)}</b></p>{table}"
 
-    def _without_scales(self, result: Fitted) -> tuple[Fitted, str, str]:
-        tables = result.file.with_held_out().held_out_tables()
-        return result, "held out", "".join(map(table_html, tables))
+    @staticmethod
+    def _without_scales(result: Fitted) -> tuple[str, str]:
+        with CHANGED:
+            tables = result.file.with_held_out().held_out_tables()
+        return "held out", "".join(map(table_html, tables))
 
-    def _all_forms(self, result: Fitted) -> tuple[Fitted, str, str]:
-        scores, warned = result.compared()
+    @staticmethod
+    def _all_forms(result: Fitted) -> tuple[str, str]:
+        try:
+            scores, warned = result.compared()
+        except ValueError as error:
+            return "forms", table_html(Table("Forms", f"no scores: {error}", [], []))
         table = scores.table()
         options = result.request.of_shell
         aside = ["all parameters free, in their own bounds"] if options.fix or options.bound else []
         note = "; ".join([table.note.rstrip("."), *aside, *warned])
         made = dataclasses.replace(table, title="Forms, the best first", note=note)
-        return result, "forms", table_html(made)
+        return "forms", table_html(made)
 
-    def _show_scores(self, scores: tuple[Fitted, str, str]) -> None:
-        result, name, text = scores
-        if result is self.fitted:
-            self.texts[name].text = text
-            self.page.say("")
+    def _show_scores(self, name: str, text: str) -> None:
+        self.texts[name].text = text
+        self.page.say("")
 
     def _new_against(self, name: str) -> None:
         if self.fitted is not None and name != self.against:
@@ -277,7 +296,7 @@ class FitView:
 
     def _ask(self, work: Newest, message: str) -> None:
         self.page.say(message)
-        work.ask(self.fitted)
+        work.ask((self.fitted,))
 
     def _python(self) -> str:
         """Lines that fit and draw this; made here, for what a browser sends is never run."""

@@ -9,11 +9,12 @@ from jaxscale._files import require_file, resembling
 from jaxscale._registry import class_named, shipped_classes
 from jaxscale._system import AbstractSystem
 from jaxscale._text import choices
+from jaxscale.analysis._table_file import OPENERS
 from jaxscale.sweep._config import preset_names, read_toml
 from jaxscale.sweep._grid import Grid, grid_of_file
 from jaxscale.sweep._locate import existing_place, is_remote
 
-TABLES = (".csv", ".jsonl", ".json", ".tsv", ".txt")
+TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,27 +49,63 @@ def source_of(given: Any) -> Source:
     )
 
 
+def stores_in(folder: Path) -> list[str]:
+    """Stores in a folder, by name."""
+    return sorted(str(path.parent) for path in folder.glob("[!.]*/run_id"))
+
+
+def tables_in(folder: Path) -> list[str]:
+    """Tables in a folder, by name."""
+    return sorted(str(path) for path in folder.glob("[!.]*") if _is_table(path) and path.is_file())
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a name is that of a table, which may be packed."""
+    name = path.name.lower()
+    return name.removesuffix(next(filter(name.endswith, OPENERS), "")).endswith(TABLES)
+
+
 def _named(name: str) -> Source:
-    if is_remote(name) or Path(name).expanduser().is_dir() or Path(name).suffix == ".zarr":
-        place = existing_place(name)
-        if Path(name).is_dir() and not place.has_header() and any(Path(name).glob("[!.]*/run_id")):
-            return Source("start", Path(name).name, Path(name))
-        return Source("sweep", Path(name).name, name)
-    if Path(name).suffix in TABLES:
-        require_file("source", Path(name))
-        return Source("fit", Path(name).name, name)
-    systems = example_systems()
-    for written, make in systems.items():
+    path = Path(name).expanduser()
+    if is_remote(name) or path.suffix == ".zarr" or _has_header(path):
+        existing_place(name)
+        return Source("sweep", path.name, name)
+    if stores_in(path):
+        return Source("start", path.name, path)
+    if _is_table(path) and not path.is_dir():
+        require_file("source", path)
+        return Source("fit", path.name, str(path))
+    return _of_theory(name) or _of_path(path)
+
+
+def _has_header(path: Path) -> bool:
+    """Whether a folder is a store."""
+    place = existing_place(path) if path.is_dir() else None
+    return place is not None and place.has_header()
+
+
+def _of_theory(name: str) -> Source | None:
+    """The system, preset or sweep file of a name."""
+    for written, make in example_systems().items():
         if name in (written, written.rpartition(".")[2]):
             return Source("theory", written.rpartition(".")[2], make())
-    names = [*preset_names(), *systems]
-    if name not in names and Path(name).suffix != ".toml":
-        if hint := resembling(Path(name)):
-            raise ValueError(f"`source` {name} does not exist{hint}")
-        raise ValueError(
-            f"`source` {name!r} is no store, table, preset or system{choices(name, names)}"
-        )
-    return Source("theory", name, grid_of_file(name, read_toml(name)).system)
+    if name in preset_names() or (Path(name).suffix == ".toml" and not Path(name).is_dir()):
+        return Source("theory", name, grid_of_file(name, read_toml(name)).system)
+    return None
+
+
+def _of_path(path: Path) -> Source:
+    """What a file or folder holds whose name says nothing."""
+    if path.is_file():
+        return Source("fit", path.name, str(path))
+    if path.is_dir():
+        if tables_in(path):
+            return Source("start", path.name, path)
+        raise ValueError(f"`source` {path} holds no store and no table: give a folder with one.")
+    if hint := resembling(path):
+        raise ValueError(f"`source` {path} does not exist{hint}")
+    hint = choices(str(path), [*preset_names(), *example_systems()])
+    raise ValueError(f"`source` {str(path)!r} is no store, table, preset or system{hint}")
 
 
 def example_systems() -> dict[str, Callable[[], AbstractSystem]]:

@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 
 from jaxscale._registry import class_named
 from jaxscale.explorer._page import Page, escaped, html_table
-from jaxscale.explorer._sources import TABLES, example_systems
+from jaxscale.explorer._sources import example_systems, stores_in, tables_in
 from jaxscale.sweep._config import descriptions
 
-MOST_FILES = 200  # that are listed of a folder
+MOST_FILES = 200  # of each kind that are listed of a folder
 
 
 class StartView:
@@ -35,27 +35,19 @@ class StartView:
     def _listed(self, title: str, names: dict[str, str]) -> str:
         theme = {"theme": self.page.given["theme"]} if "theme" in self.page.given else {}
         rows = []
-        for name, text in names.items():
+        for name, text in [*names.items()][:MOST_FILES]:
             address = escaped(urlencode({"source": name, **theme}))
             link = f'<a href="?{address}">{escaped(name)}</a>'
             rows.append(f"<tr><td>{link}</td><td>{escaped(text.partition(chr(10))[0])}</td></tr>")
+        if len(names) > MOST_FILES:
+            more = f"and {len(names) - MOST_FILES} more: jaxscale explore NAME opens one"
+            rows.append(f"<tr><td colspan=2>{more}</td></tr>")
         return html_table(title, rows)
 
 
 def _classes() -> dict[str, type]:
     classes = {name: class_named(name) for name in example_systems()}
     return {name: cls for name, cls in classes.items() if cls is not None}
-
-
-def stores_in(folder: Path) -> list[str]:
-    """Stores in a folder, by name."""
-    return sorted(str(path.parent) for path in folder.glob("[!.]*/run_id"))[:MOST_FILES]
-
-
-def tables_in(folder: Path) -> list[str]:
-    """Tables in a folder, by name."""
-    files = (path for path in folder.glob("[!.]*") if path.suffix in TABLES and path.is_file())
-    return sorted(map(str, files))[:MOST_FILES]
 
 
 def offered(folder: Path) -> list[str]:

@@ -1,8 +1,6 @@
 """Theory of what a sweep shows: predicted at the shown points alone, calibrated if asked."""
 
 import dataclasses
-import threading
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,12 +9,11 @@ from jaxtyping import Float
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem, TheoryKind
 from jaxscale.analysis._calibrate import calibrate
+from jaxscale.explorer._process_state import noted
 from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
 from jaxscale.paths import get, replace
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import no_theory, predict, uncalibrated
-
-CALIBRATING = threading.Lock()  # filters of warnings belong to the whole process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,17 +96,15 @@ def calibrated(sweep: Sweep, view: View, curves: Curves) -> tuple[dict[str, floa
     if view.statuses is not None:  # runs that were filtered out have no values
         counted = runs[STATUS].isin(list(view.statuses))
         runs = runs.assign({view.observable: runs[view.observable].where(counted)})
-    with CALIBRATING, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with noted() as warned:
         fit = calibrate(grid, runs, fitted_fields(sweep, view), observables=[view.observable])
     ends = fit.interval()
     texts = [
         f"{name} = {float(value):.4g} ({float(ends[name][0]):.4g} to {float(ends[name][1]):.4g})"
         for name, value in fit.values.items()
     ]
-    more = "; ".join(dict.fromkeys(str(w.message) for w in caught))
     where = ", ".join(f"{d} = {sweep.labels(d)[i]}" for d, i in sweep.indices(view).items())
     line = f"calibrated: {', '.join(texts)}, 95 % by {fit.method}"
     line += f", on the runs at {where}" if where else ""
-    line += f" ({more})" if more else ""
+    line += f" ({'; '.join(warned)})" if warned else ""
     return {name: float(value) for name, value in fit.values.items()}, line

@@ -193,17 +193,21 @@ def test_a_slider_reaches_far_beyond_the_runs():
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "json", "jsonl"])
 def test_the_python_reads_the_file(tmp_path, ending):
-    table = pandas.DataFrame({"x": [1.0, 2.0, 4.0, 8.0, 16.0] * 2, "kind": list("aaaaabbbbb")})
+    kinds = ["run#1"] * 5 + ["NA"] * 5
+    table = pandas.DataFrame({"x": [1.0, 2.0, 4.0, 8.0, 16.0] * 2, "kind": kinds})
     table["loss"] = 1 + table["x"] ** -0.5
     path = tmp_path / f"runs.{ending}"
     if ending in ("csv", "tsv"):
         path.write_text("# a comment\n" + table.to_csv(sep="\t" if ending == "tsv" else ","))
     else:
         table.to_json(path, orient="records", lines=ending == "jsonl")
-    code = fit_code(FitRequest("power_law", {"x": "x", "loss": "loss"}, "kind=b"), str(path))
-    names = executed("\n".join(code.split("\n")[:-3]))
-    assert names["runs"]["kind"].tolist() == ["b"] * 5
-    np.testing.assert_allclose(names["runs"][["x", "loss"]], table[["x", "loss"]][5:], rtol=1e-9)
+    for kind, rows in (("run#1", slice(5)), ("NA", slice(5, 10))):
+        request = FitRequest("power_law", {"x": "x", "loss": "loss"}, f"kind={kind}")
+        names = executed("\n".join(fit_code(request, str(path)).split("\n")[:-3]))
+        assert names["runs"]["kind"].tolist() == [kind] * 5
+        np.testing.assert_allclose(
+            names["runs"][["x", "loss"]], table[["x", "loss"]][rows], rtol=1e-9
+        )
 
 
 def test_the_python_of_a_table_that_was_given_leaves_it_to_the_user():
@@ -240,3 +244,13 @@ def test_an_address_that_says_nonsense_is_what_names_suggest():
     }
     made = restored(given, offered_forms(columns), columns)
     assert made == first_request("chinchilla", columns)
+
+
+def test_a_column_called_none_can_be_chosen_by_address():
+    columns = ["none", "size", "loss"]
+    request = first_request("power_law", columns)
+    for chosen in ({"loss": "loss", "x": "none"}, {"loss": "loss"}):
+        asked = dataclasses.replace(request, columns=chosen)
+        assert restored(state_of(asked, columns), ["power_law"], columns) == asked
+    given = {"form": "power_law", "column.x": "none"}
+    assert restored(given, ["power_law"], columns).columns["x"] == "none"

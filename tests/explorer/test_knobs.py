@@ -101,6 +101,28 @@ def test_sources(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["runs.csv.gz", "runs.ndjson", "RUNS.CSV", "noending", "runs.parquet", "a.csv.XZ"]
+)
+def test_files_that_calibrate_reads_are_tables(name, tmp_path):
+    (tmp_path / name).touch()
+    source = source_of(tmp_path / name)
+    assert (source.kind, source.name, source.thing) == ("fit", name, str(tmp_path / name))
+    folder = source_of(tmp_path) if name != "noending" else None
+    assert folder is None or (folder.kind, folder.thing) == ("start", tmp_path)
+
+
+def test_a_folder_hides_a_preset_only_if_it_holds_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("emergence_time", "MultilinearSkills"):
+        (tmp_path / name).mkdir()
+        assert source_of(name).kind == "theory"
+    with pytest.raises(ValueError, match=r"emergence_time holds no store and no table"):
+        source_of("./emergence_time")
+    js.run(js.Grid(SYSTEMS["multilinear"]), store="emergence_time")
+    assert source_of("emergence_time").kind == "sweep"
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         ("MultilinearSkils", "did you mean"),
