@@ -27,13 +27,14 @@ class Shown:
     lines: Lines
     claimed: Bool[np.ndarray, "k n"]
     labels: tuple[str, ...]
+    has_x: bool = True  # whether the observable is one of x at all
 
     @property
     def is_constant(self) -> bool:
         """Whether no curve depends on x."""
         with np.errstate(invalid="ignore"):
-            low, high = np.nanmin(self.lines, axis=-1), np.nanmax(self.lines, axis=-1)
-        return bool(np.all(high - low <= SAME * np.abs(high)))
+            low, high = (f.reduce(self.lines, axis=-1) for f in (np.fmin, np.fmax))
+        return not self.has_x or bool(np.all(high - low <= SAME * np.abs(high)))
 
 
 class CurveFigure:
@@ -92,10 +93,7 @@ class CurveFigure:
     def update(self, shown: Shown) -> None:
         """Show other curves."""
         self._shown = shown
-        x, lines = (
-            drawable(shown.x, log="x" in self.log),
-            drawable(shown.lines, log="y" in self.log),
-        )
+        x, lines = self._drawable()
         colors = [self._theme.curves[i % len(self._theme.curves)] for i in range(len(lines))]
         more = {"color": colors, "label": list(shown.labels)}
         xs = [x] * len(lines)
@@ -108,9 +106,15 @@ class CurveFigure:
         show(self.claimed, self.other, lines)
         lines = shown.lines
         if "y" not in self.log:  # the tail of a curve that has ended is not seen on a linear axis
-            lines = np.where(lines > SEEN * np.nanmax(lines, axis=-1, keepdims=True), lines, np.nan)
+            top = np.fmax.reduce(lines, axis=-1, keepdims=True)
+            lines = np.where(lines > SEEN * top, lines, np.nan)
         show(self.slopes, self.other_slopes, log_slopes(shown.x, lines).round(DIGITS))
         self._draw_references()
+
+    def _drawable(self) -> tuple[np.ndarray, np.ndarray]:
+        """The present curves, without what a logarithmic axis cannot show."""
+        shown = self._shown
+        return drawable(shown.x, log="x" in self.log), drawable(shown.lines, log="y" in self.log)
 
     def refer(self, slopes: Sequence[float]) -> None:
         """Draw lines of these exponents through the middle of the first curve."""
@@ -137,8 +141,8 @@ class CurveFigure:
 
     def pin(self, is_pinned: bool) -> None:
         """Keep a grey copy of the present curves, or remove it."""
-        data: Any = self.claimed.data
-        self.pinned.data = {n: data[n] if is_pinned else [] for n in ("xs", "ys")}
+        x, lines = self._drawable() if is_pinned else ((), ())
+        self.pinned.data = {"xs": [x] * len(lines), "ys": list(lines)}
 
 
 def _touching(mask: np.ndarray) -> np.ndarray:

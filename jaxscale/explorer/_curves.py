@@ -46,6 +46,10 @@ def curves_of(
             dims = [x, *dims]
         elif x in dims:
             along = np.asarray(schema.coordinates[x], float)
+        elif x in schema.coordinates:  # of which it does not depend
+            along = np.asarray(schema.coordinates[x], float)
+            value, claimed = (np.stack([v] * along.size, -1) for v in (value, claimed))
+            dims = [*dims, x]
         else:
             continue
         for dim in [d for d in dims if d == "step" and d != x]:
@@ -56,13 +60,14 @@ def curves_of(
         value = np.moveaxis(value, axis, -1).reshape(-1, along.size)
         claimed = np.moveaxis(claimed, axis, -1).reshape(-1, along.size)
         dims.remove(x)
+        has_x = at is not None or x in schema.observables[name].dims
         few = few_of(len(value))
         labels = [""]
         if dims:
             coordinate = schema.coordinates[dims[0]]
             labels = [f"{dims[0]} {coordinate[i]}" for i in few] if len(dims) == 1 else [
                 str(i) for i in few]  # fmt: skip
-        curves.append(Shown(name, along, value[few], claimed[few], tuple(labels)))
+        curves.append(Shown(name, along, value[few], claimed[few], tuple(labels), has_x))
     return curves
 
 

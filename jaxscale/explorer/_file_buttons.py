@@ -28,7 +28,10 @@ def file_buttons(
     )  # fmt: skip
 
     def hand_out(kind: str) -> None:
-        files.ask((kind, python(), given))
+        try:
+            files.ask((kind, python(), dict(given or {})))
+        except Exception as error:  # before the first curves
+            page.say_error(error)
 
     buttons = [page.button("copy as Python")]
     buttons[0].js_on_click(CustomJS(args={"text_of": code, "button": buttons[0]}, code=COPY))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxscale._system import AbstractSystem
 from jaxscale.fields import (
+    Configurable,
     base_of,
     choices_of,
     concrete_classes,
@@ -138,8 +139,28 @@ def knob_of(system: AbstractSystem, path: str) -> Knob:
     return Knob(path, value - 2 * max(1.0, abs(value)), value + 2 * max(1.0, abs(value)))
 
 
-def choices_in(system: AbstractSystem) -> list[Choice]:
-    """Parts and names of a system that have alternatives which need no further arguments."""
+def refusal(system: AbstractSystem, values: Mapping[str, float]) -> str:
+    """Why fields cannot have these values, set in turn as the Python of a page does."""
+    try:
+        for path, value in values.items():
+            system = replace(system, path, value)
+    except ValueError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def taken(system: AbstractSystem, knob: Knob, n: int) -> np.ndarray:
+    """`n` values over the slider that the system takes; the last one repeats for those refused."""
+    values = [v for v in knob.spaced(n).tolist() if not refusal(system, {knob.path: v})]
+    values = values or [float(get(system, knob.path))]
+    return np.array(values + values[-1:] * (n - len(values)))
+
+
+def choices_in(system: AbstractSystem, start: AbstractSystem | None = None) -> list[Choice]:
+    """Parts and names of a system that have alternatives which need no further arguments.
+
+    Parts of `start` are options, too.
+    """
     choices = []
     for path in paths_of(system):
         value, base, names = get(system, path), base_of(system, path), choices_of(system, path)
@@ -147,10 +168,11 @@ def choices_in(system: AbstractSystem) -> list[Choice]:
             continue
         if len(names) > 1:
             choices.append(Choice(path, names, str(value)))
-        elif base is not None and value is not None:
-            now = type(value).__name__
+        elif base is not None and issubclass(base, Configurable) and value is not None:
+            now, own = type(value).__name__, _part(start, path)
+            first = [now] if own is None else [now, type(own).__name__]
             others = [c.__name__ for c in concrete_classes(base) if _fits(system, path, c)]
-            options = tuple(dict.fromkeys([now, *others]))
+            options = tuple(dict.fromkeys([*first, *others]))
             choices += [Choice(path, options, now)] if len(options) > 1 else []
     return choices
 
@@ -164,15 +186,29 @@ def _fits(system: AbstractSystem, path: str, cls: type) -> bool:
     return True
 
 
-def chosen(system: AbstractSystem, path: str, option: str) -> AbstractSystem:
-    """The system with another part or name at `path`.
+def _part(system: AbstractSystem | None, path: str) -> Configurable | None:
+    """The part of a system at `path`, None where it has none."""
+    try:
+        value = get(system, path)
+    except ValueError:
+        return None
+    return value if isinstance(value, Configurable) else None
+
+
+def chosen(
+    system: AbstractSystem, path: str, option: str, start: AbstractSystem | None = None
+) -> AbstractSystem:
+    """The system with another part or name at `path`: that of `start`, else a new one.
 
     **Raises** `ValueError` for what is not an option of it.
     """
-    for choice in choices_in(system):
+    for choice in choices_in(system, start):
         if choice.path == path and option in choice.options:
             if option == choice.value:
                 return system
+            own = _part(start, path)
+            if type(own).__name__ == option:
+                return replace(system, path, own)
             base = base_of(system, path)
             classes = {} if base is None else {c.__name__: c for c in concrete_classes(base)}
             return replace(system, path, classes[option]() if option in classes else option)

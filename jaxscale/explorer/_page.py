@@ -176,23 +176,23 @@ class Page:
 
     def select(
         self, title: str, options: Sequence[str | tuple[str, str]], value: str,
-        changed: Callable[[str], None],
+        changed: Callable[[str], bool | None],
     ) -> Select:  # fmt: skip
-        """A list of which one option is chosen."""
+        """A list of which one option is chosen; if `changed` returns False, the last one again."""
         widget = Select(
             title=title, options=list(options), value=value, name=title,
             sizing_mode="stretch_width", stylesheets=[self.styles],
         )  # fmt: skip
-        widget.on_change("value", lambda _, old, new: changed(new))
+        _follow(widget, changed)
         return widget
 
-    def typed(self, title: str, value: str, changed: Callable[[str], None]) -> TextInput:
-        """A field for text."""
+    def typed(self, title: str, value: str, changed: Callable[[str], bool | None]) -> TextInput:
+        """A field for text; if `changed` returns False, it shows the last text again."""
         widget = TextInput(
             title=title, value=value, name=title,
             sizing_mode="stretch_width", stylesheets=[self.styles],
         )  # fmt: skip
-        widget.on_change("value", lambda _, old, new: changed(new))
+        _follow(widget, changed)
         return widget
 
     def index_slider(
@@ -239,12 +239,15 @@ class Page:
         self,
         knob: Knob,
         value: float,
-        moved: Callable[[float], None],
+        moved: Callable[[float], bool | None],
         *,
         title: str = "",
         check: Callable[[float], float] = float,
     ) -> Column:
-        """A slider of a number, and a field to type it; `check` may refuse what was typed."""
+        """A slider of a number, and a field to type it; `check` may refuse what was typed.
+
+        What is refused, also by `moved`, gives way to the last number that was not.
+        """
         read = integer_of if knob.is_integer else number_of
 
         def entered(text: str) -> None:
@@ -253,7 +256,8 @@ class Page:
             try:
                 number = float(check(read(knob.path, text)))
             except ValueError as error:
-                return self.say_error(error)
+                self.say_error(error)
+                return slider.put_back()
             slider.entered(number)
 
         def shown(number: float) -> str:
@@ -263,6 +267,20 @@ class Page:
         typed.name = f"{knob.path} ="
         slider = TypedSlider(knob, value, typed, shown, moved, self.styles)
         return slider.layout
+
+
+def _follow(widget: Any, changed: Callable[[str], bool | None]) -> None:
+    """Call `changed` with every new value, and put the last one back where it returns False."""
+    is_put_back = False
+
+    def follow(_: str, old: str, new: str) -> None:
+        nonlocal is_put_back
+        if not is_put_back and changed(new) is False:
+            is_put_back = True
+            widget.value = old
+            is_put_back = False
+
+    widget.on_change("value", follow)
 
 
 def escaped(text: str) -> str:

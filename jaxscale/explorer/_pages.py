@@ -20,7 +20,8 @@ def page_maker(source: Source) -> Callable[[Any], None]:
 
     def make(document: Any) -> None:
         request = document.session_context.request
-        given = {n: v[-1].decode() for n, v in request.arguments.items()} if request else {}
+        arguments = request.arguments if request else {}
+        given = {n: v[-1].decode(errors="replace") for n, v in arguments.items()}
         asked, links = source, []
         name = given.get("source") if source.kind == "start" else None
         error: Exception | None = None

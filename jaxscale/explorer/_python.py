@@ -4,10 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
+from jaxscale._optimizers import Optax
 from jaxscale._registry import written_name
-from jaxscale.fields import Configurable, field_names
+from jaxscale.fields import field_names
+
+LOCAL = "<locals>"  # in names of classes that are defined in functions
 
 
 def python_of(value: Any) -> str:
@@ -15,7 +19,7 @@ def python_of(value: Any) -> str:
 
     Fields with their default values are left out.
     """
-    if isinstance(value, Configurable):
+    if isinstance(value, eqx.Module):
         given = (f"{n}={python_of(getattr(value, n))}" for n in _not_default(value))
         return f"{_class_name(type(value))}({', '.join(given)})"
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -27,6 +31,8 @@ def python_of(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(map(python_of, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if value else "()"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k!r}: {python_of(v)}' for k, v in value.items())}}}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
     return repr(value)
@@ -37,7 +43,19 @@ def imports_of(*values: Any) -> list[str]:
     modules = dict.fromkeys(module for value in values for module in _modules(value))
     text = " ".join(map(python_of, values))
     numpy = ["import numpy as np"] if "np.asarray(" in text else []
-    return [*numpy, "import jaxscale as js", *(f"import {module}" for module in modules)]
+    local = dict.fromkeys(name for value in values for name in local_names(value))
+    return [
+        *numpy,
+        "import jaxscale as js",
+        *(f"import {module}" for module in modules),
+        *(f"# {name} is defined in a function: define it here, by this name" for name in local),
+    ]
+
+
+def local_names(value: Any) -> dict[str, type]:
+    """Classes that no other file can import, by the name that `python_of` gives them."""
+    classes = map(type, _parts(value))
+    return {cls.__name__: cls for cls in classes if LOCAL in cls.__qualname__}
 
 
 def axes_python(axes: Mapping[str, Any]) -> str:
@@ -46,7 +64,7 @@ def axes_python(axes: Mapping[str, Any]) -> str:
     return f"{{{', '.join(items)}}}"
 
 
-def _not_default(module: Configurable) -> list[str]:
+def _not_default(module: eqx.Module) -> list[str]:
     names = field_names(module)
     bare: dict[str, Any] = {}
     for field in module.__dataclass_fields__.values():
@@ -58,7 +76,7 @@ def _not_default(module: Configurable) -> list[str]:
 
 
 def _same(value: Any, default: Any) -> bool:
-    if isinstance(value, Configurable) or isinstance(default, Configurable):
+    if isinstance(value, eqx.Module) or isinstance(default, eqx.Module):
         return type(value) is type(default) and python_of(value) == python_of(default)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return isinstance(default, int | float) and value.item() == default
@@ -66,14 +84,25 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _class_name(cls: type) -> str:
+    if LOCAL in cls.__qualname__:
+        return cls.__name__
     name = written_name(cls)
     module, colon, inner = name.partition(":")
     return f"{module}.{inner}" if colon else f"js.{name}"
 
 
 def _modules(value: Any) -> list[str]:
-    if not isinstance(value, Configurable):
+    parts = _parts(value)
+    names = [written_name(type(part)) for part in parts if LOCAL not in type(part).__qualname__]
+    names += [part.factory for part in parts if isinstance(part, Optax)]
+    return [name.partition(":")[0] for name in names if ":" in name]
+
+
+def _parts(value: Any) -> list[eqx.Module]:
+    """A module and those that its fields hold."""
+    if isinstance(value, list | tuple):
+        return [part for item in value for part in _parts(item)]
+    if not isinstance(value, eqx.Module):
         return []
-    own, colon, _ = written_name(type(value)).partition(":")
-    inner = [m for n in field_names(value) for m in _modules(getattr(value, n))]
-    return [*([own] if colon else []), *inner]
+    inner = [part for name in field_names(value) for part in _parts(getattr(value, name))]
+    return [value, *inner]

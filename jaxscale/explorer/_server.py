@@ -1,6 +1,7 @@
 """A page on this machine alone: loopback, one origin, and a token in the address."""
 
 import asyncio
+import atexit
 import logging
 import secrets
 import socket
@@ -24,6 +25,7 @@ from tornado.iostream import IOStream
 silence(EMPTY_LAYOUT)  # a page is filled once its first data are there
 HOST = "127.0.0.1"
 TOKEN_BYTES = 16
+LAST_PORT = 65535
 STARTS = 20.0  # seconds within which a server listens
 
 
@@ -58,6 +60,11 @@ class Explorer:
     """
 
     def __init__(self, make_page: Callable[[Any], None], port: int = 0):
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= LAST_PORT:
+            raise ValueError(
+                f"`port` must be a whole number of at most {LAST_PORT}, or 0 for a free one, "
+                f"got {port!r}."
+            )
         self._make_page, self._port = make_page, port
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
         self._ready = threading.Event()
@@ -69,7 +76,9 @@ class Explorer:
         self._thread.start()
         self._ready.wait(STARTS)
         if self._error is not None:
-            raise ValueError(f"`port` {port} cannot be used: {self._error}.") from self._error
+            raise ValueError(
+                f"`port` {port} cannot be used: {self._error}; 0 takes a free one."
+            ) from self._error
 
     def _serve(self) -> None:
         loop = asyncio.new_event_loop()
@@ -125,6 +134,7 @@ class Explorer:
         with open(handle, "w", encoding="utf-8") as file:
             file.write(f'<meta http-equiv="refresh" content="0; url={self.url}">')
         self._files.append(Path(path))
+        atexit.register(Path(path).unlink, missing_ok=True)
         webbrowser.open(Path(path).as_uri())
 
     def wait(self) -> None:

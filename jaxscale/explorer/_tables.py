@@ -14,9 +14,9 @@ from jaxscale._text import choices
 from jaxscale.explorer._closed_forms import ClosedForms
 from jaxscale.explorer._curve_figure import SAME, Shown
 from jaxscale.explorer._curves import curves_of, why_no_theory, x_options
-from jaxscale.explorer._knobs import POSITIONS, Knob, knob_of
+from jaxscale.explorer._knobs import POSITIONS, Knob, knob_of, refusal, taken
 from jaxscale.explorer._theory_code import POINTS
-from jaxscale.paths import get, replace
+from jaxscale.paths import get
 
 TABLE_BYTES = 4_000_000  # of all tables of a page
 NUMBER_BYTES = 11  # of a number at most: base64 of 8 bytes, and a bit
@@ -116,7 +116,7 @@ def tabulated(
             )
     paths = list(dict.fromkeys(sliders)) or movable[: _how_many(movable, knobs)]
     forms = ClosedForms(system, x, POINTS) if x in knobs else one
-    at = knobs[x].spaced(POINTS) if x in knobs else None
+    at = taken(system, knobs[x], POINTS) if x in knobs else None
     n_numbers = sum(_n_numbers(system, x, at))
     most = min(n_combinations, n_bytes // (NUMBER_BYTES * n_numbers)) if n_numbers else 1
     n = _n_positions(len(paths), n_numbers, most)
@@ -167,7 +167,7 @@ def _slide(system: AbstractSystem, knob: Knob, n: int) -> Slide:
     """A slider over the values that a field can have, with the system's own among `n` of them."""
     own = float(get(system, knob.path))
     values = {knob.value(i) for i in range(POSITIONS + 1)}
-    usable = sorted(v for v in values if not _refusal(system, {knob.path: v})) or [own]
+    usable = sorted(v for v in values if not refusal(system, {knob.path: v})) or [own]
     few = {usable[i] for i in np.linspace(0, len(usable) - 1, n).round().astype(int)} - {own}
     if len(few) >= n:  # the nearest makes room
         few -= {min(few, key=lambda value: abs(knob.position(value) - knob.position(own)))}
@@ -183,7 +183,7 @@ def _evaluated(tables: Tables, forms: ClosedForms, at: np.ndarray | None) -> Tab
     claimed = {name: np.zeros(value.shape, bool) for name, value in lines.items()}
     for i, index in enumerate(np.ndindex(tables.shape)):
         values = {s.path: s.values[j] for s, j in zip(tables.slides, index, strict=True)}
-        if why := _refusal(tables.system, values):
+        if why := refusal(tables.system, values):
             refused[i] = why
             continue
         for shown in _curves(tables, forms, at, values):
@@ -197,16 +197,6 @@ def _curves(
     tables: Tables, forms: ClosedForms, at: np.ndarray | None, values: Mapping[str, float]
 ) -> list[Shown]:
     return curves_of(tables.system, tables.x, at, *forms.with_claims(values, at))
-
-
-def _refusal(system: AbstractSystem, values: Mapping[str, float]) -> str:
-    """Why fields cannot have these values, set in turn as the Python of the page does."""
-    try:
-        for path, value in values.items():
-            system = replace(system, path, value)
-    except ValueError as error:
-        return " ".join(str(error).split())
-    return ""
 
 
 def _narrowed(first: Shown, lines: np.ndarray, claimed: np.ndarray) -> CurveTable:

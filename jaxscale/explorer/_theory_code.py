@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jaxscale._system import AbstractSystem
 from jaxscale.explorer._curves import picked
-from jaxscale.explorer._knobs import Knob
+from jaxscale.explorer._knobs import Knob, taken
 from jaxscale.explorer._python import axes_python, imports_of, python_of
 
 POINTS = 48  # along a field
@@ -30,7 +30,7 @@ def theory_code(
     """
     axes = ""
     if knob is not None:
-        values = dict.fromkeys(knob.spaced(POINTS).tolist())
+        values = dict.fromkeys(taken(system, knob, POINTS).tolist())
         integers = [int(v) for v in values] if knob.is_integer else list(values)
         axes = f", axes={axes_python({x: integers})}"
     options = f", x={x!r}" if x else ""

@@ -29,26 +29,30 @@ from jaxscale.explorer._knobs import (
     knob_of,
     number_of,
     shapes_in,
+    taken,
 )
 from jaxscale.explorer._newest import Newest
 from jaxscale.explorer._page import LOGS, Page, escaped, html_table, log_option
+from jaxscale.explorer._python import local_names
 from jaxscale.explorer._theory_code import POINTS, theory_code
-from jaxscale.paths import get, replace
+from jaxscale.paths import get, replace, replace_together
 from jaxscale.report._figures import with_unit
 
 COARSE = 16  # points along a field while a slider moves, half as many where these are slow
 SLOW = 0.025  # seconds
 RESTS = 250  # milliseconds after which a slider rests
 SET = "set."  # begins the fields in an address
+NO_SLOPES = "none"  # of reference slopes in an address
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be evaluated: a program, the values of its numbers, and the axis."""
+    """What is to be evaluated: a program, a system with its numbers, and the axis."""
 
     forms: ClosedForms
-    values: Mapping[str, float]
-    at: np.ndarray | None
+    system: AbstractSystem
+    knob: Knob | None
+    at: np.ndarray | None = None
 
 
 def compiled(start: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
@@ -76,14 +80,15 @@ def request_of(
     system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
 ) -> Request:
     """The request for the values of a system, along its x axis where that is a number."""
-    values = {path: float(get(system, path)) for path in forms.paths}
-    at = knobs[x].spaced(forms.n_points) if x in knobs else None
-    return Request(forms, values, at)
+    return Request(forms, system, knobs.get(x))
 
 
 def evaluated(request: Request) -> tuple[Request, Any]:
-    """A request and its values and claims."""
-    return request, request.forms.with_claims(request.values, request.at)
+    """A request and its values and claims, at those values of the axis that the system takes."""
+    forms, system, knob = request.forms, request.system, request.knob
+    values = {path: float(get(system, path)) for path in forms.paths}
+    at = None if knob is None else taken(system, knob, forms.n_points)
+    return dataclasses.replace(request, at=at), forms.with_claims(values, at)
 
 
 class TheoryView:
@@ -96,25 +101,41 @@ class TheoryView:
     """
 
     def __init__(self, page: Page, system: AbstractSystem):
-        self.page, self.base, self.system = page, system, system
+        self.page, self.base, self.system, self._start = page, system, system, system
         self.figures: dict[str, CurveFigure] = {}
         self.knobs: dict[str, Knob] = {}
         self.forms: ClosedForms | None = None
         self._fine: ClosedForms | None = None
+        self._own: dict[str, Any] = {}  # what the Python of the page uses and does not make
         self._parts: dict[str, str] = {}  # what was chosen of parts and shapes
         self._numbers: dict[str, str] = {}
         self._constants = page.text("", name="constants")
         self._rests: Any = None
-        self._refused: ValueError | None = None  # of the address
+        self._refused: ValueError | None = None  # to be said once the page is drawn
         self.x = self._asked_x = page.given.get("x", "")
         self.log = page.asked_log()
-        self.slopes = page.given.get("slopes", "-1")
+        slopes = page.given.get("slopes", "-1")
+        self.slopes = "" if slopes == NO_SLOPES else slopes
         self._builder = Newest(page.document, compiled, self._built, page.say_error)
         self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
         given = {n.removeprefix(SET): t for n, t in page.given.items() if n.startswith(SET)}
-        for path, text in sorted(given.items(), key=lambda item: item[0].count(".")):
-            self._try(path, text)
+        self._restore(given)
         self._rebuild()
+
+    def _restore(self, given: Mapping[str, str]) -> None:
+        """Set what the address says: parts, then the numbers together, as some bound others."""
+        numbers = {}
+        for path in sorted(given, key=lambda path: path.count(".")):
+            try:
+                if self._is_number(path):
+                    number_of(path, given[path])
+                    numbers[path] = given[path]
+                else:
+                    self._try(path, given[path])
+            except ValueError as error:
+                self._refuse(error)
+        self._numbers = numbers
+        self.system = self._with_numbers()
 
     def _refuse(self, error: ValueError) -> None:
         """Say what is wrong; of an address also once its page is drawn."""
@@ -130,6 +151,8 @@ class TheoryView:
                 self._numbers[path] = text
             else:
                 self.base = self._with_part(path, text)
+                within = [p for p in self._parts if p.startswith(f"{path}.")]  # of what was left
+                self._parts = {p: t for p, t in self._parts.items() if p not in within}
                 self._parts[path] = text
                 self.system = self._with_numbers()
         except ValueError as error:
@@ -145,16 +168,27 @@ class TheoryView:
     def _with_part(self, path: str, text: str) -> AbstractSystem:
         if isinstance(get(self.base, path), int):
             return replace(self.base, path, integer_of(path, text))
-        return chosen(self.base, path, text)
+        return chosen(self.base, path, text, self._start)
 
     def _with_numbers(self) -> AbstractSystem:
-        """The present parts with the numbers that were set, where they still have them."""
+        """The present parts with the numbers that were set, where they still have them.
+
+        If they refuse them together, those that they refuse one by one are dropped, which is said.
+        """
         system = self.base
-        for path, text in list(self._numbers.items()):
+        self._numbers = {p: t for p, t in self._numbers.items() if _has(system, p)}
+        numbers = {path: number_of(path, text) for path, text in self._numbers.items()}
+        try:
+            return replace_together(system, numbers)
+        except ValueError:
+            pass
+        for path, number in numbers.items():
             try:
-                system = replace(system, path, number_of(path, text))
-            except ValueError:
-                del self._numbers[path]
+                system = replace(system, path, number)
+            except ValueError as error:
+                text = self._numbers.pop(path)
+                self._refused = ValueError(f"{path} = {text} was dropped: {error}")
+                self.page.say_error(self._refused)
         return system
 
     def _rebuild(self) -> None:
@@ -166,6 +200,8 @@ class TheoryView:
 
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
+        if self._builder.is_waiting:
+            return  # of a structure that was left meanwhile
         system, forms, self.knobs, self.options, self.x, first = result
         self._asked_x = self._asked_x or self.x
         self.forms = forms
@@ -203,9 +239,11 @@ class TheoryView:
     def _list_constants(self, curves: list[Shown]) -> None:
         """List what does not depend on the x axis."""
         rows = [
-            f"<tr><td>{escaped(shown.name)}</td><td class=n>{shown.lines[0, -1]:.5g}</td>"
+            f"<tr><td>{escaped(f'{shown.name} {label}'.strip())}</td>"
+            f"<td class=n>{'no value' if np.isnan(line[-1]) else f'{line[-1]:.5g}'}</td>"
             f"<td>{escaped(self.system.schema.observables[shown.name].description)}</td></tr>"
             for shown in curves
+            for label, line in zip(shown.labels, shown.lines, strict=True)
         ]
         self._constants.text = html_table(f"Independent of {self.x}", rows) if rows else ""
 
@@ -230,15 +268,15 @@ class TheoryView:
                 self.figures[shown.name].update(shown)
             self._list_constants([shown for shown in curves if shown.name not in self.figures])
 
-    def moved(self, path: str, value: float) -> None:
-        """Follow a slider."""
+    def moved(self, path: str, value: float) -> bool:
+        """Follow a slider; whether its field takes the value."""
         if not self._try(path, repr(value)):
-            return
-        if self.forms is None or self._builder.is_busy:
-            return  # what is being compiled is drawn with the newest values
-        self.page.say("")
-        self._newest.ask(request_of(self.system, self.forms, self.knobs, self.x))
-        self._when_at_rest()
+            return False
+        if self.forms is not None and not self._builder.is_busy:
+            self.page.say("")
+            self._newest.ask(request_of(self.system, self.forms, self.knobs, self.x))
+            self._when_at_rest()
+        return True  # what is being compiled is drawn with the newest values
 
     def _when_at_rest(self) -> None:
         """Once nothing moves: fill in the curves, and write the state into the address."""
@@ -258,11 +296,14 @@ class TheoryView:
     def _python(self) -> str:
         """Lines that draw what is shown; made here, for what a browser sends is never run."""
         log, slopes = log_option(self.log), self._references()
+        self._own.update(local_names(self.system))
         return theory_code(self.system, self.x, self.knobs.get(self.x), log, slopes)
 
-    def _restructured(self, path: str, text: str) -> None:
-        if self._try(path, text):
+    def _restructured(self, path: str, text: str) -> bool:
+        is_taken = self._try(path, text)
+        if is_taken:
             self._rebuild()
+        return is_taken
 
     def _new_axis(self, x: str) -> None:
         self._asked_x = x
@@ -294,7 +335,7 @@ class TheoryView:
 
     def _remember(self) -> None:
         state = {"x": self._asked_x, "log": self.log if self.log != "auto" else ""}
-        state["slopes"] = self.slopes if self.slopes != "-1" else ""
+        state["slopes"] = "" if self.slopes == "-1" else self.slopes.strip() or NO_SLOPES
         changed = {**self._parts, **self._numbers}
         self.page.remember(state | {SET + path: text for path, text in changed.items()})
 
@@ -309,7 +350,7 @@ class TheoryView:
         ]
         choices = [
             page.select(c.path, c.options, c.value, functools.partial(self._restructured, c.path))
-            for c in choices_in(self.system)
+            for c in choices_in(self.system, self._start)
         ]
         shapes = [
             page.typed(s.path, str(s.value), functools.partial(self._restructured, s.path))
@@ -333,7 +374,7 @@ class TheoryView:
         page = self.page
         pin = Toggle(label="pin curves", stylesheets=[page.styles], name="pin curves")
         pin.on_change("active", lambda _, old, new: self._pin(new))
-        copy, *files = file_buttons(page, self.code, self._python)
+        copy, *files = file_buttons(page, self.code, self._python, self._own)
         return [copy, pin, *files]
 
     def _pin(self, is_pinned: bool) -> None:
@@ -348,6 +389,15 @@ class TheoryView:
         return why_no_theory(self.system)
 
 
+def _has(system: AbstractSystem, path: str) -> bool:
+    """Whether a system has a field at `path`."""
+    try:
+        get(system, path)
+    except ValueError:
+        return False
+    return True
+
+
 def _slider(base: AbstractSystem, system: AbstractSystem, path: str) -> Knob:
     """Slider about the value that a field has before it is moved, which also reaches where it is.
 
@@ -355,5 +405,6 @@ def _slider(base: AbstractSystem, system: AbstractSystem, path: str) -> Knob:
     """
     if isinstance(get(base, path), np.ndarray):
         knob, value = knob_of(base, path), float(get(system, path))
-        return dataclasses.replace(knob, low=min(knob.low, value), high=max(knob.high, value))
+        low = min(knob.low, value) if value > 0 or not knob.is_log else knob.low
+        return dataclasses.replace(knob, low=low, high=max(knob.high, value))
     return knob_of(system, path)

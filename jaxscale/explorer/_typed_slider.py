@@ -30,7 +30,7 @@ class TypedSlider:
     - `knob`: ends of the slider; `value`: where it starts.
     - `typed`: the field, whose changes call `entered`.
     - `shown`: what the field shows of a number.
-    - `moved`: called with the number, after either was moved.
+    - `moved`: called with the number, after either was moved; False puts the last one back.
     """
 
     def __init__(
@@ -39,10 +39,11 @@ class TypedSlider:
         value: float,
         typed: Any,
         shown: Callable[[float], Any],
-        moved: Callable[[float], None],
+        moved: Callable[[float], bool | None],
         styles: InlineStyleSheet,
     ):
         self._knob, self._typed, self._shown, self._moved = knob, typed, shown, moved
+        self._value = value
         self._is_following = False
         self._bar: Any = Slider(
             start=0, end=POSITIONS, step=1, value=knob.position(value), name=knob.path,
@@ -59,12 +60,24 @@ class TypedSlider:
         if not self._is_following:
             value = self._knob.value(position)
             self._follow(self._typed, self._shown(value))
-            self._moved(value)
+            self._take(value)
 
     def entered(self, value: float) -> None:
         """Follow a number that was typed."""
         self._follow(self._bar, self._knob.position(value))
-        self._moved(value)
+        self._take(value)
+
+    def put_back(self) -> None:
+        """Show the last number that was not refused."""
+        self._follow(self._typed, self._shown(self._value))
+        self._follow(self._bar, self._knob.position(self._value))
+
+    def _take(self, value: float) -> None:
+        """Hand a number on."""
+        if self._moved(value) is False:
+            self.put_back()
+        else:
+            self._value = value
 
     @property
     def is_following(self) -> bool:

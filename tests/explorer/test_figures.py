@@ -54,3 +54,15 @@ def test_a_legend_has_the_columns_that_a_narrow_page_has_room_for():
 def test_labels_of_an_axis_never_overlap():
     figure = new_figure(THEMES["light"], x="", y="", log="xy")
     assert all(isinstance(axis.major_label_policy, NoOverlap) for axis in figure.axis)
+
+
+def test_pinned_curves_are_all_that_is_drawn_and_none_warns_without_a_value():
+    x = np.geomspace(1, 100, 12)
+    lines = np.stack([x**-0.5, np.full(12, np.nan)])
+    shown = Shown("loss", x, lines, np.stack([x < 20, x < 0]), ("a", "b"))
+    assert not shown.is_constant
+    figure = CurveFigure(shown, THEMES["light"], x="step", y="", title=Div(), log="x")
+    figure.pin(True)
+    np.testing.assert_array_equal(figure.pinned.data["ys"], lines)
+    figure.pin(False)
+    assert figure.pinned.data == {"xs": [], "ys": []}

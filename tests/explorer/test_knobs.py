@@ -1,5 +1,6 @@
 """Sliders, choices and shapes of every system, and the Python that makes it again."""
 
+import equinox as eqx
 import numpy as np
 import pytest
 from systems import SYSTEMS
@@ -70,6 +71,44 @@ def test_every_choice_can_be_made():
                 assert option in (type(get(other, choice.path)).__name__, get(other, choice.path))
     with pytest.raises(ValueError, match="`solver` has no option 'Adam'"):
         chosen(SYSTEMS["least norm, few features"], "solver", "Adam")
+
+
+def test_a_part_of_the_system_itself_is_an_option_with_its_numbers():
+    system = js.replace(
+        SYSTEMS["least norm, few features"], "solver", js.sparse.Ridge(strength=3.0)
+    )
+    other = chosen(system, "solver", "MinNorm", system)
+    assert float(chosen(other, "solver", "Ridge", system).solver.strength) == 3
+
+
+class Cube(eqx.Module):
+    """A module of the user's own."""
+
+    def __call__(self, x):
+        return x**3
+
+
+class Refuses(eqx.Module):
+    """A module that no page may make."""
+
+    def __init__(self):
+        raise RuntimeError
+
+
+def test_a_module_that_is_not_ours_is_written_and_no_choice():
+    features = js.sparse.Elementwise(module=Cube())
+    system = js.replace(SYSTEMS["least norm, few features"], "features", features)
+    assert "features.module" not in [choice.path for choice in choices_in(system)]
+    names = {}
+    exec("\n".join([*imports_of(system), f"system = {python_of(system)}"]), names)
+    assert names["system"].features.module == Cube()
+
+
+def test_dictionaries_are_written():
+    optimizer = js.Optax("adamw", weight_decay=1e-4)
+    assert python_of(optimizer) == (
+        "js.Optax(factory='adamw', hyperparameters={'weight_decay': 0.0001})"
+    )
 
 
 def test_shapes_are_the_whole_numbers_that_need_another_program():

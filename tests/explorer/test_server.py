@@ -5,6 +5,7 @@ import http.client
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -70,7 +71,7 @@ def test_a_port_that_is_taken_is_refused():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(ValueError, match=r"`port` .* cannot be used"):
+        with pytest.raises(ValueError, match=r"cannot be used: .*; 0 takes a free one\.$"):
             js.explore(SYSTEMS["multilinear"], show=False, port=taken.getsockname()[1])
 
 
@@ -81,3 +82,25 @@ def test_a_closed_page_is_served_no_longer():
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(page.url, timeout=5)
     page.close()
+
+
+@pytest.mark.parametrize("port", [99999, -1, True, "80"])
+def test_what_is_no_port_is_refused(port):
+    with pytest.raises(ValueError, match=r"`port` must be .*65535, or 0 for a free one, got"):
+        js.explore(SYSTEMS["multilinear"], show=False, port=port)
+
+
+def test_an_address_that_is_no_text_is_served(page):
+    assert _status(f"{page.url}?x=%ff") == 200
+
+
+def test_the_file_with_the_token_goes_when_python_ends(monkeypatch):
+    ends, files = [], []
+    monkeypatch.setattr("atexit.register", lambda call, **options: ends.append((call, options)))
+    monkeypatch.setattr("webbrowser.open", files.append)
+    with js.explore(SYSTEMS["multilinear"], show=True):
+        (path,) = (Path(file.removeprefix("file://")) for file in files)
+        assert path.exists()
+        for call, options in ends:
+            call(**options)
+        assert not path.exists()

@@ -60,6 +60,14 @@ def test_the_start_is_the_system_itself(tables):
         np.testing.assert_array_equal(table.at(start)[0], table.first.lines)
 
 
+def test_an_axis_has_only_values_that_the_system_takes():
+    tables = tabulated(SYSTEM, ["learning_rate"], "initial_strength", n_combinations=5)
+    (loss,) = (table for table in tables.curves if table.first.name == "loss")
+    assert loss.first.x.size == 47  # of 48: the last is the target
+    assert float(loss.first.x[-1]) < float(SYSTEM.target_scale)
+    assert loss.lines.shape[-1] == 47
+
+
 def test_curves_over_a_field_are_the_predictions_there():
     system = js.sparse.RandomFeatureRegression(
         n_features=20, n_samples=50, spectrum_exponent=1.0, sparsity_exponent=2.0

@@ -111,6 +111,8 @@ def test_what_a_field_refuses_is_said_and_the_page_goes_on(visit, explored):
     shown.set("learning_rate =", "-1")
     shown.until("() => newest('status').text.includes('greater than 0')")
     assert shown.column("claimed loss", "ys") == curve
+    shown.until("() => newest('learning_rate =').value == '0.1'")
+    shown.until("() => newest('learning_rate').value == 120")
     for path, text in (("n_skills", "1.5"), ("learning_rate =", "0,01"), ("n_steps", "nan")):
         shown.set(path, text)
         shown.until("text => newest('status').text.includes(text)", f"got &#x27;{text}&#x27;")

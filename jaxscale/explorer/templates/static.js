@@ -120,8 +120,8 @@ function show() {
   for (const curve of data.curves) {
     if (curve.item) draw(curve, index);
     else {
-      const {y} = lines(curve, index)[0];
-      document.getElementById(`constant-${curve.name}`).textContent = short(y[0]);
+      const values = lines(curve, index).map(({y}, k) => `${curve.labels[k]} ${short(y[0])}`.trim());
+      document.getElementById(`constant-${curve.name}`).textContent = values.join(", ");
     }
   }
   const moved = data.sliders.flatMap(({path, start, values}, i) => index[i] === start ? [] :

@@ -1,0 +1,163 @@
+"""The theory view without a browser: its widgets are set, and its callbacks run, by hand."""
+
+import queue
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+
+pytest.importorskip("bokeh")
+
+from bokeh.document import Document
+from bokeh.events import ButtonClick
+
+from jaxscale.explorer._curve_figure import Shown
+from jaxscale.explorer._curves import curves_of
+from jaxscale.explorer._export import export
+from jaxscale.explorer._knobs import knob_of
+from jaxscale.explorer._page import Page
+from jaxscale.explorer._theory_view import TheoryView, _slider
+
+SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+SECONDS = 60
+
+
+class Opened:
+    """A page that shows the theory of a system."""
+
+    def __init__(self, system, given=()):
+        self.calls, self.rests = queue.Queue(), []
+        document = Document()
+        document.add_next_tick_callback = self.calls.put
+        document.add_timeout_callback = lambda call, milliseconds: self.rests.append(call)
+        document.remove_timeout_callback = self.rests.remove
+        self.page = Page(document, dict(given), "theory")
+        self.errors = []
+        say = self.page.say_error
+        self.page.say_error = lambda error: (self.errors.append(str(error)), say(error))
+        self.view = TheoryView(self.page, system)
+        self.wait()
+
+    def wait(self):
+        """Run what threads hand over, until nothing is under way."""
+        while self.view._builder.is_busy or self.view._newest.is_busy:
+            self.calls.get(timeout=SECONDS)()
+        self.rests.clear()
+        self.view._remember()
+
+    def widget(self, name):
+        return [m for m in self.page.document.models if m.name == name][-1]
+
+    def set(self, name, value):
+        self.widget(name).value = value
+        self.wait()
+
+    @property
+    def address(self):
+        return dict(parse_qsl(self.page._address.text))
+
+
+def test_curves_and_python_leave_out_what_is_no_system():
+    opened = Opened(SYSTEM, {"x": "initial_strength"})
+    for value in opened.view.figures["loss"]._shown.x:
+        js.replace(SYSTEM, "initial_strength", value)
+    names = {}
+    exec(opened.view._python().partition("figure =")[0], names)
+    assert names["theory"].sizes["initial_strength"] == 47  # of 48: the last is the target
+
+
+def test_what_does_not_depend_on_x_is_listed_a_row_for_each_curve():
+    system = js.sparse.RandomFeatureRegression(
+        n_samples=64, spectrum_exponent=1.0, sparsity_exponent=2.0, features=js.sparse.Identity(),
+        solver=js.sparse.GradientDescent(learning_rate=0.5, record=[0, 1, 10]),
+    )  # fmt: skip
+    values = {"loss": np.array([3.0, 2.0, 1.0]), "n_seen": np.array(13.7), "rank": np.array(np.nan)}
+    curves = curves_of(system, "step", None, values, {})
+    assert {shown.name: shown.is_constant for shown in curves} == {
+        "loss": False, "n_seen": True, "rank": True
+    }  # fmt: skip
+    view = Opened(SYSTEM).view
+    view.system = system
+    view._list_constants(curves[1:])
+    assert "<td>n_seen</td><td class=n>13.7</td>" in view._constants.text
+    assert "<td>rank</td><td class=n>no value</td>" in view._constants.text
+    lines = np.array([[1.0, 1.0], [0.5, 0.5]])
+    view._list_constants([Shown("loss", np.ones(2), lines, lines > 0, ("group 1", "group 2"))])
+    assert "<td>loss group 1</td><td class=n>1</td>" in view._constants.text
+    assert "<td>loss group 2</td><td class=n>0.5</td>" in view._constants.text
+
+
+def test_a_refused_value_gives_way_to_the_last_good_one():
+    opened = Opened(SYSTEM)
+    place = opened.widget("learning_rate").value
+    for text in ("-1", "0,1"):
+        opened.set("learning_rate =", text)
+        assert opened.widget("learning_rate =").value == "0.1"
+        assert opened.widget("learning_rate").value == place
+    opened.set("initial_strength", 240)  # as large as the target
+    assert opened.widget("initial_strength =").value == "0.01"
+    opened.set("n_steps", "1.5")
+    assert opened.widget("n_steps").value == "20"
+    assert len(opened.errors) == 4
+    opened.set("learning_rate =", "0.2")
+    assert opened.address["set.learning_rate"] == "0.2"
+
+
+def test_of_two_structures_in_a_row_the_newer_is_drawn():
+    opened = Opened(SYSTEM)
+    drawn, draw = [], opened.view._draw
+    opened.view._draw = lambda result: (drawn.append(opened.view.system.n_skills), draw(result))
+    opened.view._restructured("n_skills", "4")
+    opened.view._restructured("n_skills", "3")
+    opened.wait()
+    assert drawn == [3]
+
+
+def test_a_logarithmic_slider_does_not_go_down_to_zero():
+    base = js.streaming.StreamingRegression(noise=0.1)
+    knob = _slider(base, js.replace(base, "noise", 0), "noise")
+    assert knob == knob_of(base, "noise")
+    assert knob.position(0) == 0
+
+
+def test_fields_that_bound_each_other_are_restored_together_and_losses_are_said():
+    given = {"set.initial_strength": "2.0", "set.target_scale": "5.0"}
+    opened = Opened(SYSTEM, given)
+    assert opened.errors == []
+    assert float(opened.view.system.initial_strength) == 2
+    assert opened.view._try("n_skills", "4")
+    assert float(opened.view.system.initial_strength) == 2
+    other = Opened(SYSTEM, {"set.initial_strength": "2.0", "set.learning_rate": "0.3"})
+    assert "initial_strength = 2.0 was dropped" in other.page.status.text
+    assert other.address == {"x": "step", "set.learning_rate": "0.3"}
+
+
+def test_cleared_slopes_stay_cleared():
+    opened = Opened(SYSTEM)
+    opened.set("reference slopes", "")
+    assert opened.address["slopes"] == "none"
+    assert Opened(SYSTEM, opened.address).view._references() == []
+
+
+def test_a_class_of_a_function_is_named_in_the_python_and_given_to_files():
+    class Local(js.emergence.MultilinearSkills):
+        pass
+
+    opened = Opened(Local(n_skills=3, n_steps=20))
+    code = opened.view._python()
+    assert "# Local is defined in a function" in code
+    content = (
+        export("csv", code.partition("figure =")[0], opened.view._own)[2].decode().splitlines()
+    )
+    assert content[0].startswith("step,")
+    assert len(content) > 20
+
+
+def test_what_goes_wrong_before_a_file_is_made_is_said():
+    opened = Opened(SYSTEM)
+    del opened.view.system
+    button = opened.widget("CSV")
+    button._trigger_event(ButtonClick(button))
+    assert "AttributeError" in opened.page.status.text
