@@ -4,6 +4,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from jaxscale.report._save import inert
+
 EXPORTS = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -21,7 +23,11 @@ def export(kind: str, code: str, given: Mapping[str, Any] | None = None) -> tupl
     if kind == "csv":
         shown = [names[n] for n in ("table", "shown", "theory") if n in names]
         frame = shown[0].to_dataframe() if hasattr(shown[0], "to_dataframe") else shown[0]
-        return "jaxscale.csv", EXPORTS[kind], frame.reset_index().to_csv(index=False).encode()
+        frame = frame.reset_index()
+        texts = frame.select_dtypes(exclude="number")
+        frame[texts.columns] = texts.map(lambda v: inert(v) if isinstance(v, str) else v)
+        frame.columns = [inert(str(name)) for name in frame.columns]
+        return "jaxscale.csv", EXPORTS[kind], frame.to_csv(index=False).encode()
     file = io.BytesIO()
     names["figure"].savefig(file, format=kind, bbox_inches="tight", dpi=200)
     return f"jaxscale.{kind}", EXPORTS[kind], file.getvalue()
