@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxscale._labels import match_labels
 from jaxscale._status import STATUS, Status
+from jaxscale._system import Schema
 from jaxscale.report._figures import MAX_CURVES, places, spread_evenly
 from jaxscale.report._panel import short_texts
 from jaxscale.sweep._grid import Grid
@@ -131,6 +132,13 @@ def last_finite(values: Float[np.ndarray, "... x"]) -> Float[np.ndarray, "..."]:
     return np.where(good.any(axis=-1), taken, np.nan)
 
 
+def one_of_each(grid: Grid) -> Grid:
+    """One run of every structure of a grid."""
+    structural = grid.structural_axes
+    axes = {p: v if p in structural else v[:1] for p, v in grid.axes.items()}
+    return grid.replace(axes=axes, seeds=grid.seeds[:1])
+
+
 class Sweep:
     """A Dataset of runs, or the store that holds them.
 
@@ -176,6 +184,26 @@ class Sweep:
         """How many runs ended in which way."""
         codes = np.asarray(self.runs[STATUS])
         return {code: n for code in Status if (n := int((codes == code).sum()))}
+
+    @functools.cached_property
+    def _structures(self) -> Grid:
+        """The grid with one value of every axis that changes no structure."""
+        return one_of_each(self.grid)
+
+    @functools.cached_property
+    def schemas(self) -> list[Schema]:
+        """What the systems describe, one of every structure."""
+        return [self._structures.system_at(i).schema for i in range(self._structures.n_runs)]
+
+    def last_steps(self, dims: Sequence[str], fixed: Mapping[str, int]) -> Int[np.ndarray, "..."]:
+        """Index of the step at which runs end, along `dims`, of size 1 where all end alike."""
+        ends = [schema.coordinates.get(STEP, [np.inf])[-1] for schema in self.schemas]
+        index = np.searchsorted(np.asarray(self.runs[STEP]), ends, side="right") - 1
+        every = np.maximum(index, 0).reshape(self._structures.shape[:-1])
+        order = [self.grid.dims.index(d) for d in (*dims, *fixed)]
+        at = [min(i, self._structures.shape[k] - 1)
+              for i, k in zip(fixed.values(), order[len(dims):], strict=True)]  # fmt: skip
+        return every.transpose(order)[(..., *at)]
 
     def newer(self) -> "Sweep | None":
         """The store read again, if something was written since; else None."""

@@ -11,7 +11,7 @@ from jaxscale._status import STATUS
 from jaxscale.analysis._data import without_failed
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, Window, inside_of, last_finite
+from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, Window, inside_of
 from jaxscale.explorer._themes import new_figure
 from jaxscale.report._figures import spans_decades, spread_evenly
 
@@ -59,7 +59,8 @@ def cells(
     order = [*dims, SEED, *([STEP] if STEP in array.dims else [])]
     values = np.asarray(array.transpose(*order), float)
     if STEP in array.dims and not is_slope:
-        values = last_finite(values)
+        last = sweep.last_steps(dims, fixed)[..., None, None]
+        values = np.take_along_axis(values, last, axis=-1)[..., 0]
     codes = np.asarray(runs[STATUS].transpose(*dims, SEED))
     keep = sweep.counted(view, codes)
     values = np.where(keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim)), values, np.nan)

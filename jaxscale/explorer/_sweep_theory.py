@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem, Observable, TheoryKind
 from jaxscale.analysis._calibrate import calibrate
-from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
+from jaxscale.explorer._sweep import SEED, Curves, Sweep, View, one_of_each
 from jaxscale.paths import get, replace
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import no_theory, predict, uncalibrated
@@ -84,15 +84,14 @@ def theory_of_view(sweep: Sweep, view: View, curves: Curves, fitted: Mapping[str
 
 def fitted_fields(sweep: Sweep, view: View) -> list[str]:
     """Fields that calibrate the theory of the observable that is shown."""
-    fields = dict.fromkeys(f for o in _described(sweep.grid, view.observable) for f in o.fitted)
+    every = (schema.observables.get(view.observable) for schema in sweep.schemas)
+    fields = dict.fromkeys(f for observable in every if observable for f in observable.fitted)
     return [path for path in fields if path not in sweep.grid.axes]
 
 
 def _described(grid: Grid, name: str) -> list[Observable]:
     """What the systems of a grid say of an observable, one of every structure."""
-    structural = grid.structural_axes
-    axes = {p: v if p in structural else v[:1] for p, v in grid.axes.items()}
-    one = grid.replace(axes=axes, seeds=grid.seeds[:1])
+    one = one_of_each(grid)
     every = (one.system_at(i).schema.observables.get(name) for i in range(one.n_runs))
     return [observable for observable in every if observable is not None]
 

@@ -258,6 +258,9 @@ def test_runs_of_other_lengths_end_at_their_own_step():
     shown = cells(sweep, sweep.default_view(), ("n_steps", "learning_rate"), "final value", (1, 9))
     expected = [runs.loss.isel(seed=0, n_steps=i).sel(step=n) for i, n in enumerate((20, 30))]
     np.testing.assert_allclose(shown.values, np.concatenate(expected), rtol=1e-6)
+    view = dataclasses.replace(sweep.default_view(), at={"n_steps": 0})
+    shown = cells(sweep, view, ("learning_rate",), "final value", (1, 9))
+    np.testing.assert_allclose(shown.values, expected[0], rtol=1e-6)
 
 
 def test_no_dimension_has_two_roles(sweep):
@@ -337,6 +340,11 @@ def test_failed_runs_have_no_final_value_whatever_the_axes(sweep):
         structural = cells(other, view, axes, "final value", None).values
     np.testing.assert_array_equal(structural, plain)
     assert np.isnan(plain).tolist() == [False] * 4 + [True] * 2
+    runs = js.open_store(sweep.path).load()
+    other = Sweep(runs.assign(loss=runs.loss.where(runs.step < 50)))
+    with pytest.MonkeyPatch.context() as patch:  # a run that did not fail has none of its last step
+        patch.setattr("jaxscale.explorer._sweep_map._ends_vary", lambda _: True)
+        assert np.isnan(cells(other, view, axes, "final value", None).values).all()
 
 
 def test_an_axis_that_is_not_sorted_is_drawn_in_order():

@@ -81,34 +81,27 @@ def test_the_same_cell_can_be_clicked_after_another_figure(runs):
         assert shown.view.point == 1
 
 
-def test_a_second_axis_that_grows_has_a_map(tmp_path):
-    path = str(tmp_path / "grows.zarr")
-    run(path, learning_rate=[0.1, 0.2], target_scale=[1.0])
-    shown = Shown(path)
-    run(path, learning_rate=[0.1, 0.2], target_scale=[1.0, 2.0])
-    shown.grow()
-    assert shown.page.status.text == ""
-    assert shown.view.map_axes == ("learning_rate", "target_scale")
-    assert len(shown.model("map").data["value"]) == 4
-
-
 def test_a_store_that_grows_keeps_the_coordinates_that_are_shown(tmp_path):
     path = str(tmp_path / "grows.zarr")
-    run(path, learning_rate=[0.1, 0.4], target_scale=[1.0, 2.0])
-    shown = Shown(path, point="2", **{"at.target_scale": "0"})
+    run(path, seeds=1, learning_rate=[0.1, 0.4], target_scale=[1.0])
+    shown = Shown(path, point="1", **{"at.target_scale": "0"})
     assert "learning_rate = 0.4, target_scale = 1<" in shown.model("run").text
-    run(path, learning_rate=[0.1, 0.2, 0.4], target_scale=[0.5, 1.0, 2.0])
+    run(path, seeds=1, learning_rate=[0.1, 0.2, 0.4], target_scale=[0.5, 1.0])
     shown.grow()
+    assert shown.page.status.text == ""
     assert "learning_rate = 0.4, target_scale = 1<" in shown.model("run").text
     view, sweep = shown.view.view, shown.view.sweep
     assert sweep.labels("target_scale")[sweep.at_slider(view, "target_scale")] == "1"
+    assert shown.view.map_axes == ("learning_rate", "target_scale")
+    assert len(shown.model("map").data["value"]) == 6
 
 
 def test_only_a_window_that_was_typed_is_remembered(runs):
-    shown = Shown(runs.isel(step=[-1], learning_rate=0, target_scale=0))
+    ends = runs.isel(step=[-1], learning_rate=0, target_scale=0)
+    shown = Shown(ends)
     assert shown.view.view.x == "seed"
     assert "window" not in shown.address
-    assert Shown(runs, **Shown(runs).address).page.status.text == ""
+    assert Shown(ends, **shown.address).page.status.text == ""
     shown = Shown(runs, window="5,15")
     assert shown.address["window"] == "5,15"
     shown.view._set(x="learning_rate")
