@@ -10,16 +10,29 @@ from jaxtyping import Float
 from jaxscale.analysis._exponents import fit_exponent
 from jaxscale.analysis._intervals import standard_error, student
 from jaxscale.explorer._page import escaped, html_table
-from jaxscale.explorer._sweep import SEED, Curves, Sweep, View, inside_of
+from jaxscale.explorer._sweep import SEED, Curves, Sweep, View, Window, inside_of
 
 ROUNDED = 100.0  # squares of rounding errors: below them, a loss of squares is flat
+
+
+def tables(
+    sweep: Sweep,
+    view: View,
+    curves: Curves,
+    theory: Float[np.ndarray, "p c x"] | None,
+    window: Window | None,
+) -> str:
+    """Tables under the curves of a view."""
+    first = lowest(view, curves, sweep) if view.x in sweep.grid.axes else ""
+    dtype = sweep.runs[view.observable].dtype
+    return first + exponent_table(view, curves, theory, window, dtype)
 
 
 def exponent_table(
     view: View,
     curves: Curves,
     theory: Float[np.ndarray, "p c x"] | None,
-    window: tuple[float, float],
+    window: Window | None,
     dtype: Any = "float32",
 ) -> str:
     """Table of fitted exponents with their intervals, beside those of theory in the same window.
@@ -29,7 +42,7 @@ def exponent_table(
     Intervals are Student's t over seeds, of two seeds or more; of one there is none, for points of
     a curve are not independent.
     """
-    if curves.ticks or view.x == SEED:
+    if curves.ticks or view.x == SEED or window is None:
         return ""
     rounded = ROUNDED * float(np.finfo(dtype).eps) ** 2
     rows = []
@@ -47,9 +60,7 @@ def exponent_table(
     return html_table(title, [f"<tr>{row}</tr>" for row in rows], head)
 
 
-def _row(
-    x: Any, values: Any, formula: Any, window: tuple[float, float], rounded: float
-) -> list[str]:
+def _row(x: Any, values: Any, formula: Any, window: Window, rounded: float) -> list[str]:
     """Exponent, interval, that of theory, and whether they agree."""
     curve = xarray.DataArray(values, {SEED: np.arange(len(values)), "x": x}, (SEED, "x"))
     if len(values) == 1:
@@ -67,7 +78,7 @@ def _row(
     lowest_share = float(np.nanmin(values[:, inside_of(x, window)]) / np.nanmax(values))
     if formula is None:
         return [*row, "", ""]
-    inside = inside_of(x, window) & (formula > 0)
+    inside = inside_of(x, window) & (formula > 0) & np.isfinite(values).any(axis=0)  # as the fit
     if inside.sum() < 2:
         return [*row, "no value in the window", ""]
     slope = float(np.polyfit(np.log(x[inside]), np.log(formula[inside]), 1)[0])
@@ -83,7 +94,7 @@ def _row(
 
 def lowest(view: View, curves: Curves, sweep: Sweep) -> str:
     """At which value of the x axis the mean of each curve is lowest, and how surely."""
-    labels = sweep.labels(view.x)
+    labels = sweep.labels(view.x, sweep.ordered(view.x))
     lines = []
     for i, panel in enumerate(curves.panel_labels):
         for k, label in enumerate(curves.labels):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxscale.explorer._process_state import CHANGED
+from jaxscale.report._save import inert
 
 EXPORTS = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png"}
 File = tuple[str, str, bytes]  # its name, media type and content
@@ -28,7 +29,11 @@ def _exported(kind: str, code: str, names: dict[str, Any]) -> File:
     if kind == "csv":
         shown = [names[n] for n in ("table", "shown", "theory") if n in names]
         frame = shown[0].to_dataframe() if hasattr(shown[0], "to_dataframe") else shown[0]
-        return "jaxscale.csv", EXPORTS[kind], frame.reset_index().to_csv(index=False).encode()
+        frame = frame.reset_index()
+        texts = frame.select_dtypes(exclude="number")
+        frame[texts.columns] = texts.map(lambda v: inert(v) if isinstance(v, str) else v)
+        frame.columns = [inert(str(name)) for name in frame.columns]
+        return "jaxscale.csv", EXPORTS[kind], frame.to_csv(index=False).encode()
     file = io.BytesIO()
     names["figure"].savefig(file, format=kind, bbox_inches="tight", dpi=200)
     return f"jaxscale.{kind}", EXPORTS[kind], file.getvalue()

@@ -1,6 +1,6 @@
 """Hover in one figure marks the same run in all others, and a click selects it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bokeh.models import (
@@ -28,15 +28,19 @@ for (let k = 0; k < sources.length; k++) {
 """
 
 
+PLACES = {"panel": "panel index", "color": "color index"}  # columns, by role
+
+
 class Linked:
     """Sources whose column `point` names the grid point of each row.
 
     **Arguments**
 
-    - `select`: called with the number of the grid point that was clicked.
+    - `select`: called with the number of the grid point that was clicked, and the index of the
+      panel and the colour, where the source has columns of them, `PLACES`.
     """
 
-    def __init__(self, select: Callable[[int], None]):
+    def __init__(self, select: Callable[[int, Mapping[str, int]], None]):
         self._select = select
         self._sources: list[ColumnDataSource] = []
         self._filters: list[IndexFilter] = []
@@ -65,6 +69,12 @@ class Linked:
             tool.callback = CustomJS(args=arguments, code=MARK)
 
     def _clicked(self, source: ColumnDataSource, rows: list[int]) -> None:
-        points: Any = source.data["point"]
-        if rows and int(points[rows[0]]) >= 0:
-            self._select(int(points[rows[0]]))
+        if not rows:
+            return
+        for other in self._sources:  # a row that stays selected could not be clicked again
+            other.selected.indices = []  # pyright: ignore
+        data: Any = source.data
+        point = int(data["point"][rows[0]])
+        if point >= 0:
+            columns = {role: name for role, name in PLACES.items() if name in data}
+            self._select(point, {role: int(data[n][rows[0]]) for role, n in columns.items()})

@@ -12,7 +12,7 @@ from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._sweep import SEED, Sweep, View, last_finite
 from jaxscale.explorer._sweep_code import run_code
 from jaxscale.explorer._themes import dress_legend, new_figure
-from jaxscale.report._figures import spans_decades
+from jaxscale.report._figures import places, spans_decades
 from jaxscale.training import AbstractTrainedSystem
 
 STYLES = ("solid", "dashed", "dotted")
@@ -27,10 +27,10 @@ def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
                       for d, v in values.items()) or "the only grid point"  # fmt: skip
     codes = np.atleast_1d(np.asarray(runs[STATUS]))
     seeds = np.atleast_1d(np.asarray(runs[SEED]))[:MOST_SEEDS]
-    data = runs[view.observable].isel(
-        {d: sweep.at_slider(view, str(d)) for d in runs[view.observable].dims
-         if d not in (SEED, view.x) and d not in sweep.grid.axes}
-    ).compute()  # fmt: skip
+    within = {d: sweep.at_slider(view, d) for d in map(str, runs[view.observable].dims)
+              if d not in (SEED, view.x)}  # fmt: skip
+    data = runs[view.observable].isel(within).compute()
+    shown = "".join(f", {d} = {sweep.labels(d, [i])[0]}" for d, i in within.items())
     final, parts = data, []
     if view.x in data.dims and view.x != SEED:
         parts.append(_figure(page, view, data, seeds, codes))
@@ -46,7 +46,7 @@ def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
     system = sweep.grid.system_at(point * len(sweep.grid.seeds))
     code = run_code(sweep, values, int(seeds[0]), isinstance(system, AbstractTrainedSystem))
     heading = page.text(
-        f"<h2>Runs at {escaped(where)}</h2><p>{escaped(_seconds(sweep))}</p>", name="run"
+        f"<h2>Runs at {escaped(where + shown)}</h2><p>{escaped(_seconds(sweep))}</p>", name="run"
     )
     lines = page.text(f"<pre>{escaped(code)}</pre>", name="code of the run")
     return [heading, page.grid([*parts, page.text(table)]), lines]
@@ -55,7 +55,7 @@ def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
 def _figure(page: Page, view: View, data: Any, seeds: Any, codes: Any) -> Any:
     """Draw the curve of every seed."""
     data = data.transpose(..., view.x) if SEED in data.dims else data.expand_dims(SEED)
-    x, lines = np.asarray(data[view.x], float), np.asarray(data, float)[: len(seeds)]
+    x, lines = places(data[view.x]), np.asarray(data, float)[: len(seeds)]
     good = lines[np.isfinite(lines)]
     log = ("x" if spans_decades(x[x > 0]) else "") + ("y" if spans_decades(good) else "")
     figure = new_figure(page.theme, x=view.x, y=view.observable, log=log, height=260)

@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxscale._labels import match_labels
 from jaxscale._status import STATUS, Status
+from jaxscale._system import Schema
 from jaxscale.report._figures import MAX_CURVES, places, spread_evenly
 from jaxscale.report._panel import short_texts
 from jaxscale.sweep._grid import Grid
@@ -29,6 +30,7 @@ MAX_PANELS = 6
 REMOTE_SECONDS = 30.0  # between two looks at a store in a bucket
 WITHOUT_VALUES = (Status.not_run, Status.nonfinite, Status.diverged, Status.truncated)
 LOADED_BYTES = 1e8  # of results that are read at once
+Window: TypeAlias = tuple[float, float]  # of x, in which exponents are fitted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +50,10 @@ class View:
     statuses: tuple[int, ...] | None = None
 
 
-def inside_of(x: Float[np.ndarray, " x"], window: tuple[float, float]) -> Bool[np.ndarray, " x"]:
+def inside_of(x: Float[np.ndarray, " x"], window: Window | None) -> Bool[np.ndarray, " x"]:
     """Positive points of a window."""
+    if window is None:
+        return np.zeros(x.shape, bool)
     return (x >= window[0]) & (x <= window[1]) & (x > 0)
 
 
@@ -128,6 +132,13 @@ def last_finite(values: Float[np.ndarray, "... x"]) -> Float[np.ndarray, "..."]:
     return np.where(good.any(axis=-1), taken, np.nan)
 
 
+def one_of_each(grid: Grid) -> Grid:
+    """One run of every structure of a grid."""
+    structural = grid.structural_axes
+    axes = {p: v if p in structural else v[:1] for p, v in grid.axes.items()}
+    return grid.replace(axes=axes, seeds=grid.seeds[:1])
+
+
 class Sweep:
     """A Dataset of runs, or the store that holds them.
 
@@ -146,9 +157,10 @@ class Sweep:
             raise ValueError(
                 "`runs` must hold the `status` of runs: give the result of js.run or js.open_store."
             )
+        self.given_dims = frozenset(map(str, self.runs.dims))
         self.runs, self.grid = _aligned(self.runs)
         if not self.observables:
-            raise ValueError("`runs` must hold at least one real observable.")
+            raise ValueError("`runs` must hold at least one real observable of every run.")
 
     @property
     def axes(self) -> list[str]:
@@ -157,8 +169,9 @@ class Sweep:
 
     @property
     def observables(self) -> list[str]:
-        """Names of what was measured, the loss first."""
-        names = [str(n) for n in self.runs.data_vars if self.runs[n].dtype.kind == "f"]
+        """Names of what was measured of every run, the loss first."""
+        names = [str(n) for n, array in self.runs.data_vars.items()
+                 if array.dtype.kind == "f" and set(self.grid.dims) <= set(array.dims)]  # fmt: skip
         return sorted(names, key=lambda n: n != "loss")
 
     def dims(self, observable: str) -> list[str]:
@@ -171,6 +184,26 @@ class Sweep:
         """How many runs ended in which way."""
         codes = np.asarray(self.runs[STATUS])
         return {code: n for code in Status if (n := int((codes == code).sum()))}
+
+    @functools.cached_property
+    def _structures(self) -> Grid:
+        """The grid with one value of every axis that changes no structure."""
+        return one_of_each(self.grid)
+
+    @functools.cached_property
+    def schemas(self) -> list[Schema]:
+        """What the systems describe, one of every structure."""
+        return [self._structures.system_at(i).schema for i in range(self._structures.n_runs)]
+
+    def last_steps(self, dims: Sequence[str], fixed: Mapping[str, int]) -> Int[np.ndarray, "..."]:
+        """Index of the step at which runs end, along `dims`, of size 1 where all end alike."""
+        ends = [schema.coordinates.get(STEP, [np.inf])[-1] for schema in self.schemas]
+        index = np.searchsorted(np.asarray(self.runs[STEP]), ends, side="right") - 1
+        every = np.maximum(index, 0).reshape(self._structures.shape[:-1])
+        order = [self.grid.dims.index(d) for d in (*dims, *fixed)]
+        at = [min(i, self._structures.shape[k] - 1)
+              for i, k in zip(fixed.values(), order[len(dims):], strict=True)]  # fmt: skip
+        return every.transpose(order)[(..., *at)]
 
     def newer(self) -> "Sweep | None":
         """The store read again, if something was written since; else None."""
@@ -217,16 +250,21 @@ class Sweep:
             taken += [dim] if dim else []
         return view
 
-    def last_decade(self, dim: str) -> tuple[float, float]:
-        """The last decade of a dimension, for exponents: of an axis, where runs have values."""
+    def last_decade(self, dim: str) -> Window | None:
+        """The last decade of a dimension, for exponents: of an axis, where runs have values.
+
+        None where no value is a positive number.
+        """
         x = self.runs[dim]
         if dim in self.grid.axes:
             others = [d for d in self.grid.dims if d != dim]
             has_values = (~self.runs[STATUS].isin(WITHOUT_VALUES)).any(others)
             x = x[has_values.values] if has_values.any() else x
-        values = np.asarray(x, float) if x.dtype.kind in "iuf" else np.ones(1)
+        values = np.asarray(x, float) if x.dtype.kind in "iuf" else np.zeros(1)
+        if not np.any(values > 0):
+            return None
         last = float(values.max())
-        first = float(values[values > 0].min(initial=last))
+        first = float(values[values > 0].min())
         return max(last / 10, first) if first < last else last / 10, last
 
     def sliders(self, view: View) -> list[str]:
@@ -247,10 +285,21 @@ class Sweep:
         coordinate = self.runs[dim]
         return short_texts(coordinate, np.arange(coordinate.size) if chosen is None else chosen)
 
+    def ordered(self, dim: str) -> Int[np.ndarray, " x"]:
+        """Indices of a dimension along the x axis: by increasing value, names as they are."""
+        return np.argsort(places(self.runs[dim]), kind="stable")
+
     def shown(self, view: View, dim: str, most: int) -> Int[np.ndarray, " n"]:
-        """Indices that are shown of a dimension: all, or `most` spread evenly."""
-        n = 1 if not dim else self._size(dim)
-        return spread_evenly(n, most)
+        """Indices that are shown of a dimension: all, or `most` spread evenly over its runs."""
+        n = self._size(dim) if dim else 1
+        if n <= most or dim not in self.runs[STATUS].dims:
+            return spread_evenly(n, most)
+        at = {d: i for d, i in self.selection(view).items() if d in self.runs[STATUS].dims}
+        status = self.runs[STATUS].isel(at)
+        counts = self.counted(view, status) & np.asarray(status != Status.not_run)
+        others = tuple(i for i, d in enumerate(status.dims) if d != dim)
+        chosen = np.flatnonzero(counts.any(axis=others))
+        return chosen[spread_evenly(chosen.size, most)] if chosen.size else spread_evenly(n, most)
 
     def counted(self, view: View, status: Any) -> Bool[np.ndarray, "..."]:
         """Whether runs of these codes count."""
@@ -284,10 +333,11 @@ class Sweep:
         for axis, dim in enumerate((view.panel, view.color, SEED)):
             if not dim or (dim == SEED and view.x == SEED):
                 values = np.expand_dims(values, axis)
-        x = self.runs[view.x]
+        x, order = self.runs[view.x], self.ordered(view.x)
         numeric = x.dtype.kind in "iuf"
         return Curves(
-            places(x), () if numeric else tuple(map(str, x.values)), values, panels, colors,
+            places(x)[order], () if numeric else tuple(map(str, x.values)), values[..., order],
+            panels, colors,
             tuple(self.labels(view.panel, panels)) if view.panel else ("",),
             tuple(self.labels(view.color, colors)) if view.color else ("",),
             self._points(view, panels, colors),
@@ -301,7 +351,7 @@ class Sweep:
         roles = {
             view.panel: panels[:, None, None],
             view.color: colors[None, :, None],
-            view.x: np.arange(n_x)[None, None],
+            view.x: self.ordered(view.x)[None, None],
         }
         along = [roles.get(dim, index.get(dim, 0)) for dim in self.grid.dims[:-1]]
         total = np.zeros((len(panels), len(colors), n_x), int)

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxscale.explorer._python import imports_of, python_of
 from jaxscale.explorer._sweep import MAX_PANELS, Sweep, View
+from jaxscale.report._figures import MAX_CURVES
 
 GIVEN = "runs = ...  # the Dataset that js.explore was given"
 
@@ -22,7 +23,10 @@ def sweep_code(
     lines = [*imports_of(sweep.grid.system, *values), "", opened(sweep)]
     index: dict[str, Any] = {d: i for d, i in sweep.selection(view).items()}
     chosen = f"[[{view.observable!r}, 'status']]"
-    lines.append(f"shown = runs{chosen}.isel({index!r})" if index else f"shown = runs{chosen}")
+    own: dict[str, Any] = {d: i for d, i in index.items() if d in sweep.given_dims}
+    if view.color and sweep.runs.sizes[view.color] > MAX_CURVES:  # those that the page shows
+        own[view.color] = sweep.shown(view, view.color, MAX_CURVES).tolist()
+    lines.append(f"shown = runs{chosen}.isel({own!r})" if own else f"shown = runs{chosen}")
     if view.statuses is not None:
         name, codes = view.observable, list(view.statuses)
         lines.append(f"counted = shown[{name!r}].where(shown.status.isin({codes!r}))")

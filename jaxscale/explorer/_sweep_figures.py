@@ -6,7 +6,7 @@ import numpy as np
 from bokeh.models import Column, ColumnDataSource
 from jaxtyping import Bool, Float
 
-from jaxscale.explorer._linked import Linked
+from jaxscale.explorer._linked import PLACES, Linked
 from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._sweep import Curves, View
 from jaxscale.explorer._themes import dress_legend, new_figure
@@ -108,6 +108,8 @@ class SweepFigures:
                 "color": [colors[k] for k in shown],
                 "label": [names[k] for k in shown],
                 "point": rows[shown],
+                PLACES["panel"]: np.full(shown.size, curves.panels[i]),
+                PLACES["color"]: curves.colors[shown],
             },
         }
         if not _is_one(curves):
@@ -117,6 +119,8 @@ class SweepFigures:
                 "color": np.repeat(colors, x.size),
                 "label": np.repeat(names, x.size),
                 "point": curves.points[i].ravel(),
+                PLACES["panel"]: np.full(mean.size, curves.panels[i]),
+                PLACES["color"]: np.repeat(curves.colors, x.size),
             }
         if theory is not None:
             ink = THEORY_INK[theme.name]

@@ -8,9 +8,10 @@ from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, LogColor
 from jaxtyping import Float, Int
 
 from jaxscale._status import STATUS
+from jaxscale.analysis._data import without_failed
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, inside_of, last_finite
+from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, Window, inside_of
 from jaxscale.explorer._themes import new_figure
 from jaxscale.report._figures import spans_decades, spread_evenly
 
@@ -34,16 +35,16 @@ class Cells:
 
 
 def cells(
-    sweep: Sweep, view: View, dims: tuple[str, ...], quantity: str, window: tuple[float, float]
+    sweep: Sweep, view: View, dims: tuple[str, ...], quantity: str, window: Window | None
 ) -> Cells:
     """Read a quantity at all values of `dims`, the other axes at their sliders.
 
-    The final value is the mean over seeds at the last step of each run; the exponent is the slope
-    of ln mean on ln step within the window, by least squares.
+    The final value is the mean over seeds at the last step of each run, of those that did not fail;
+    the exponent is the slope of ln mean on ln step within the window, by least squares.
     """
     grid = sweep.grid
     fixed = {d: sweep.at_slider(view, d) for d in grid.axes if d not in dims}
-    array, status = sweep.runs[view.observable], sweep.runs[STATUS]
+    array = sweep.runs[view.observable]
     others: dict[str, Any] = {str(d): sweep.at_slider(view, str(d)) for d in array.dims
               if d not in (*grid.dims, STEP)}  # fmt: skip
     has_steps, is_slope = STEP in array.dims, STEP in array.dims and quantity == "exponent"
@@ -53,12 +54,14 @@ def cells(
         others[STEP] = slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0)
     elif has_steps and not _ends_vary(sweep):
         others[STEP] = array.sizes[STEP] - 1
-    array, status = array.isel({**fixed, **others}), status.isel(fixed)
+    runs = sweep.runs[[view.observable, STATUS]].isel({**fixed, **others}).compute()
+    array = runs[view.observable] if is_slope else without_failed(runs, view.observable)
     order = [*dims, SEED, *([STEP] if STEP in array.dims else [])]
     values = np.asarray(array.transpose(*order), float)
     if STEP in array.dims and not is_slope:
-        values = last_finite(values)
-    codes = np.asarray(status.transpose(*dims, SEED))
+        last = sweep.last_steps(dims, fixed)[..., None, None]
+        values = np.take_along_axis(values, last, axis=-1)[..., 0]
+    codes = np.asarray(runs[STATUS].transpose(*dims, SEED))
     keep = sweep.counted(view, codes)
     values = np.where(keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim)), values, np.nan)
     axis = len(dims)

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxscale._status import STATUS
-from jaxscale._system import AbstractSystem, TheoryKind
+from jaxscale._system import AbstractSystem, Observable, TheoryKind
 from jaxscale.analysis._calibrate import calibrate
 from jaxscale.explorer._process_state import noted
-from jaxscale.explorer._sweep import SEED, Curves, Sweep, View
+from jaxscale.explorer._sweep import SEED, Curves, Sweep, View, one_of_each
 from jaxscale.paths import get, replace
 from jaxscale.sweep._grid import Grid
 from jaxscale.sweep._predict import no_theory, predict, uncalibrated
@@ -31,7 +31,7 @@ def shown_grid(sweep: Sweep, view: View, curves: Curves, system: AbstractSystem)
     for path, values in grid.axes.items():
         chosen = {view.panel: curves.panels, view.color: curves.colors}.get(path)
         if path == view.x:
-            chosen = np.arange(len(values))
+            chosen = sweep.ordered(path)
         axes[path] = [values[i] for i in ([index.get(path, 0)] if chosen is None else chosen)]
     return Grid(system, axes, seeds=grid.seeds[:1], key=grid.key)
 
@@ -42,10 +42,11 @@ def theory_of_view(sweep: Sweep, view: View, curves: Curves, fitted: Mapping[str
     for path, value in fitted.items():
         system = replace(system, path, value)
     grid = shown_grid(sweep, view, curves, system)
-    observable = grid.system_at(0).schema.observables.get(view.observable)
-    if observable is None or observable.predicted is TheoryKind.none:
-        reason = "" if observable is None else observable.no_theory
-        return Theory(None, reason or no_theory(grid))
+    every = _described(grid, view.observable)
+    observable = next((o for o in every if o.predicted is not TheoryKind.none), None)
+    if observable is None:
+        reasons = dict.fromkeys(o.no_theory for o in every if o.no_theory)
+        return Theory(None, "; ".join(reasons) or no_theory(grid))
     if view.x == SEED:
         return Theory(None, "theory does not know the seed")
     predicted = predict(grid)
@@ -54,7 +55,9 @@ def theory_of_view(sweep: Sweep, view: View, curves: Curves, fitted: Mapping[str
     values = predicted[view.observable]
     for dim in [d for d in values.dims if d not in grid.axes]:
         values = values.reindex({dim: sweep.runs[dim]})
-    for dim, chosen in ((view.panel, curves.panels), (view.color, curves.colors)):
+    roles = ((view.panel, curves.panels), (view.color, curves.colors),
+             (view.x, sweep.ordered(view.x)))  # fmt: skip
+    for dim, chosen in roles:
         if dim and dim in values.dims and dim not in grid.axes:
             values = values.isel({dim: chosen})
     index = {d: i for d, i in sweep.selection(view).items() if d in values.dims}
@@ -78,9 +81,16 @@ def theory_of_view(sweep: Sweep, view: View, curves: Curves, fitted: Mapping[str
 
 def fitted_fields(sweep: Sweep, view: View) -> list[str]:
     """Fields that calibrate the theory of the observable that is shown."""
-    observable = sweep.grid.system_at(0).schema.observables.get(view.observable)
-    fields = () if observable is None else observable.fitted
+    every = (schema.observables.get(view.observable) for schema in sweep.schemas)
+    fields = dict.fromkeys(f for observable in every if observable for f in observable.fitted)
     return [path for path in fields if path not in sweep.grid.axes]
+
+
+def _described(grid: Grid, name: str) -> list[Observable]:
+    """What the systems of a grid say of an observable, one of every structure."""
+    one = one_of_each(grid)
+    every = (one.system_at(i).schema.observables.get(name) for i in range(one.n_runs))
+    return [observable for observable in every if observable is not None]
 
 
 def calibrated(sweep: Sweep, view: View, curves: Curves) -> tuple[dict[str, float], str]:
@@ -89,6 +99,8 @@ def calibrated(sweep: Sweep, view: View, curves: Curves) -> tuple[dict[str, floa
     chosen = {
         d: list(i) for d, i in ((view.panel, curves.panels), (view.color, curves.colors)) if d
     }
+    if view.x in sweep.grid.axes:
+        chosen[view.x] = list(sweep.ordered(view.x))
     index = {d: [i] for d, i in sweep.selection(view).items() if d in sweep.grid.axes}
     runs = sweep.runs.isel({**index, **chosen})
     others = {d: i for d, i in sweep.selection(view).items() if d not in sweep.grid.axes}

@@ -10,14 +10,13 @@ from bokeh.models import CheckboxGroup, CustomJS
 from jaxtyping import Bool
 
 from jaxscale._status import Status
-from jaxscale.explorer._exponent_table import exponent_table, lowest
+from jaxscale.explorer._exponent_table import tables
 from jaxscale.explorer._file_buttons import file_buttons
-from jaxscale.explorer._knobs import number_of
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._newest import LONG, Newest
 from jaxscale.explorer._page import LOGS, Page, escaped, log_option
 from jaxscale.explorer._run_card import run_card
-from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
+from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View, Window
 from jaxscale.explorer._sweep_code import sweep_code
 from jaxscale.explorer._sweep_figures import SweepFigures, has_line, logarithmic
 from jaxscale.explorer._sweep_map import (
@@ -31,6 +30,17 @@ from jaxscale.explorer._sweep_map import (
     kind_of,
     thinned,
 )
+from jaxscale.explorer._sweep_state import (
+    AT,
+    FIT,
+    NONE,
+    fitted_of,
+    map_axes_of,
+    moved,
+    moved_point,
+    view_of,
+    window_of,
+)
 from jaxscale.explorer._sweep_theory import (
     Theory,
     calibrated,
@@ -39,9 +49,7 @@ from jaxscale.explorer._sweep_theory import (
 )
 from jaxscale.report._figures import with_unit
 
-NONE = "none"
 COMPILES = "theory is being compiled"
-AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 LOOKS = 2000  # milliseconds between looks at a store that grows
 REVEAL = """
 const began = Date.now();
@@ -63,6 +71,8 @@ class Result:
     view: View
     curves: Curves
     theory: Theory
+    window: Window | None
+    tables: str
     map: Cells | None
     all: Cells | None
     note: str
@@ -85,25 +95,23 @@ class SweepView:
         self._figures: SweepFigures | None = None
         self._map: MapFigure | None = None
         self._parallel: ParallelFigure | None = None
-        self.view = self._restored(page.given)
-        self.fitted = {
-            path: number_of(path, page.given[FIT + path])
-            for path in fitted_fields(self.sweep, self.view)
-            if FIT + path in page.given
-        }
+        self.view = view_of(self.sweep, page.given)
+        self._refused: ValueError | None = None  # of the address, until something better is given
+        self.window: Window | None = None  # as it was typed
+        self.fitted: dict[str, float] = {}
+        try:
+            if "window" in page.given:
+                self.window = window_of(page.given["window"])
+            self.fitted = fitted_of(self.sweep, self.view, page.given)
+        except ValueError as error:
+            self._refused = error
         self.fit_note = "calibrated before this page was opened" if self.fitted else ""
         self.log = page.asked_log()
         asked = page.given.get("quantity")
         self.quantity = asked if asked in QUANTITIES else QUANTITIES[0]
-        self.window = self.sweep.last_decade(self.view.x)
-        self._refused: ValueError | None = None  # of the address, until a window is typed
-        try:
-            if "window" in page.given:
-                self.window = self._window(page.given["window"])
-        except ValueError as error:
-            self._refused = error
-        self.point = int(page.given["point"]) if page.given.get("point", "").isdigit() else None
-        self.map_axes = self._map_axes(page.given)
+        point = page.given.get("point", "")
+        self.point = int(point) if point.isdecimal() else None
+        self.map_axes = map_axes_of(self.sweep, page.given.get("map", ""))
         self._newest = Newest(page.document, self._read, self._shown, page.say_error)
         self._compiled: set[Any] = set()  # structures whose theory is there at once
         self._theories = Newest(page.document, self._predict, self._with_theory, page.say_error)
@@ -118,40 +126,17 @@ class SweepView:
         if self.sweep.path is not None:
             page.document.add_periodic_callback(lambda: self._looks.ask(self.sweep), LOOKS)
 
-    def _restored(self, given: Mapping[str, str]) -> View:
-        """The view that an address says, where it fits the sweep."""
-        view, sweep = self.sweep.default_view(), self.sweep
-        if given.get("observable") in sweep.observables:
-            view = dataclasses.replace(view, observable=given["observable"])
-        for role in ROLES:
-            asked = given.get(role, getattr(view, role))
-            view = dataclasses.replace(view, **{role: "" if asked == NONE else asked})
-        view = sweep.settled(view)
-        at = {n.removeprefix(AT): int(t) for n, t in given.items()
-              if n.startswith(AT) and t.isdigit()}  # fmt: skip
-        statuses = given.get("status", "")
-        codes = tuple(int(c) for c in statuses.split(",") if c.isdigit())
-        return dataclasses.replace(view, at=at, statuses=codes if statuses else None)
-
-    def _window(self, text: str) -> tuple[float, float]:
-        """The range in which exponents are fitted, as it was typed."""
-        parts = text.split(",")
-        low, high = (number_of("window", part) for part in (*parts, "nan")[:2])
-        if len(parts) != 2 or not 0 < low < high < np.inf:
-            raise ValueError(f"`window` must be two numbers 0 < low < high, got {text!r}.")
-        return low, high
-
-    def _map_axes(self, given: Mapping[str, str]) -> tuple[str, ...]:
-        axes = self.sweep.axes
-        asked = tuple(a for a in given.get("map", "").split(",") if a in axes)
-        return asked if len(set(asked)) == 2 else tuple(axes[:2])
-
     def refresh(self) -> None:
         """Read and draw the present view."""
+        window = self._window()
         self._newest.ask(
-            (self.sweep, self.view, self.map_axes, self.quantity, self.window, dict(self.fitted))
+            (self.sweep, self.view, self.map_axes, self.quantity, window, dict(self.fitted))
         )
         self._remember()
+
+    def _window(self) -> Window | None:
+        """The range in which exponents are fitted: as typed, else the last decade."""
+        return self.window or self.sweep.last_decade(self.view.x)
 
     def _read(self, request: Any) -> Result:
         """Read what a view shows, in a thread."""
@@ -163,29 +148,37 @@ class SweepView:
             theory_of_view(sweep, view, curves, fitted) if is_compiled else Theory(None, COMPILES)
         )
         notes, shown_map, every = [], None, None
+        of_step = window
         if view.x != STEP and STEP in sweep.runs:  # the window is one of the x axis
-            window = sweep.last_decade(STEP)
+            of_step = sweep.last_decade(STEP)
         if len(axes) == 2:
             n = np.prod([len(sweep.grid.axes[a]) for a in axes])
             if n <= MOST_CELLS:
-                shown_map = cells(sweep, view, axes, quantity, window)
+                shown_map = cells(sweep, view, axes, quantity, of_step)
             else:
                 notes.append(f"no map: {n} cells, more than {MOST_CELLS}")
-        if len(sweep.axes) > 1:
-            dims = tuple(sweep.axes)
             if sweep.runs[view.observable].size > MOST_READ:
-                dims = axes
-                notes.append("all runs are too many to read: only those of the map are lines")
-            every = cells(sweep, view, dims, quantity, window) if dims else None
-        return Result(sweep, view, curves, theory, shown_map, every, "; ".join(notes))
+                every = shown_map
+                notes.append("all runs are too many to read: only those of a map are lines")
+            elif shown_map is not None and len(sweep.axes) == 2:
+                every = shown_map
+            else:
+                every = cells(sweep, view, tuple(sweep.axes), quantity, of_step)
+        text = tables(sweep, view, curves, theory.values, window)
+        note = "; ".join(notes)
+        return Result(sweep, view, curves, theory, window, text, shown_map, every, note)
 
     def _predict(self, request: tuple[Result, dict[str, float]]) -> Result:
         """Add the theory to what is shown already, in a thread."""
         result, fitted = request
         view = result.view
-        theory = theory_of_view(result.sweep, view, result.curves, fitted)
-        self._compiled.add((view.observable, view.x, view.color, view.panel, tuple(fitted)))
-        return dataclasses.replace(result, theory=theory)
+        try:
+            theory = theory_of_view(result.sweep, view, result.curves, fitted)
+            self._compiled.add((view.observable, view.x, view.color, view.panel, tuple(fitted)))
+        except ValueError as error:  # a note says it, and curves stay
+            theory = Theory(None, str(error))
+        text = tables(result.sweep, view, result.curves, theory.values, result.window)
+        return dataclasses.replace(result, theory=theory, tables=text)
 
     def _shown(self, result: Result) -> None:
         """Draw what was read."""
@@ -193,7 +186,7 @@ class SweepView:
         self._result = result
         log = log_option(self.log)
         logs = logarithmic(result.curves, log)
-        every = None if result.all is None or not result.all.dims else thinned(result.all)
+        every = None if result.all is None else thinned(result.all)
         lines = has_line(result.curves, logs)
         drawable = bool(lines.any())
         kind = (
@@ -249,7 +242,7 @@ class SweepView:
     def _tell(self, result: Result, lines: Bool[np.ndarray, "p c"]) -> None:
         """Write tables, notes and the Python of what is shown."""
         page, view = self.page, result.view
-        self.table.text = self._tables(result)
+        self.table.text = result.tables
         self.note.text = self._notes(result, lines)
         has_theory = result.theory.values is not None
         self.calibrate.disabled = not (has_theory and fitted_fields(self.sweep, view))
@@ -261,16 +254,6 @@ class SweepView:
     def _with_theory(self, result: Result) -> None:
         if self._result is not None and result.curves is self._result.curves:
             self._shown(result)
-
-    def _tables(self, result: Result) -> str:
-        parts = []
-        if result.view.x in self.sweep.grid.axes:
-            parts.append(lowest(result.view, result.curves, self.sweep))
-        parts.append(exponent_table(
-            result.view, result.curves, result.theory.values, self.window,
-            self.sweep.runs[result.view.observable].dtype,
-        ))  # fmt: skip
-        return "".join(parts)
 
     def _notes(self, result: Result, drawn: Bool[np.ndarray, "p c"]) -> str:
         """What is drawn, how many runs failed, and what theory it is."""
@@ -295,14 +278,21 @@ class SweepView:
         lines.append(f"{sum(counts.values())} runs: {ended}")
         has_note = result.theory.values is not None or result.theory.note == COMPILES
         lines.append(result.theory.note if has_note else f"no theory: {result.theory.note}")
+        lines += _place_of_map(result)
         lines += [self.fit_note] if self.fit_note else []
         lines += [result.note] if result.note else []
         if counts.get(Status.not_run):
             lines.append("not complete: new runs appear as they end")
         return "".join(f"<p>{escaped(line)}</p>" for line in lines)
 
-    def _clicked(self, point: int) -> None:
-        """Show the runs of a grid point, and bring them into view."""
+    def _clicked(self, point: int, places: Mapping[str, int]) -> None:
+        """Show the runs of a grid point, in the panel and colour that was clicked."""
+        index = {getattr(self.view, role): i for role, i in places.items()}
+        within = {d: i for d, i in index.items() if d and d not in (*self.sweep.grid.axes, SEED)}
+        at = {**self.view.at, **within}
+        if at != self.view.at:
+            self.view = dataclasses.replace(self.view, at=at)
+            self.refresh()
         self.select(point)
         self._mark()
         self.card.tags = [time.monotonic()]
@@ -326,7 +316,7 @@ class SweepView:
         view = dataclasses.replace(self.view, **changed)
         view = self.sweep.settled(view, [role for role in ROLES if role in changed])
         if view.x != self.view.x:
-            self.window = self.sweep.last_decade(view.x)
+            self.window = None
         if view.observable != self.view.observable:
             self.fitted, self.fit_note = {}, ""
         self.view = view
@@ -362,8 +352,8 @@ class SweepView:
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
         )
         controls += [page.text("<b>runs that count</b>"), boxes]
-        low, high = self.window
-        window = page.typed("window of exponents", f"{low:g}, {high:g}", self._new_window)
+        ends = ", ".join(f"{end:g}" for end in self._window() or ())
+        window = page.typed("window of exponents", ends, self._new_window)
         controls.append(window)
         if len(sweep.axes) > 1:
             for k, title in enumerate(("map: across", "map: up")):
@@ -405,7 +395,7 @@ class SweepView:
     def _fitted(self, result: tuple[str, dict[str, float], str]) -> None:
         observable, fitted, note = result
         if observable == self.view.observable:
-            self.fitted, self.fit_note = fitted, note
+            self.fitted, self.fit_note, self._refused = fitted, note, None
             self.refresh()
 
     def _filtered(self, codes: list[Status], every: list[Status]) -> None:
@@ -419,7 +409,7 @@ class SweepView:
 
     def _new_window(self, text: str) -> None:
         try:
-            self.window, self._refused = self._window(text), None
+            self.window, self._refused = window_of(text), None
         except ValueError as error:
             return self.page.say_error(error)
         self.refresh()
@@ -441,7 +431,10 @@ class SweepView:
         if newer is None:
             return
         before, self.sweep = self.sweep, newer
-        view = newer.settled(self.view)
+        self.point = moved_point(before, newer, self.point)
+        self.map_axes = map_axes_of(newer, ",".join(self.map_axes))
+        at = moved(before, newer, self.view.at)
+        view = newer.settled(dataclasses.replace(self.view, at=at))
         same = before.runs.sizes == newer.runs.sizes
         if not same or before.status_counts.keys() != newer.status_counts.keys():
             self.view = view
@@ -454,11 +447,10 @@ class SweepView:
         view = self.view
         state = {"observable": view.observable, "x": view.x, "color": view.color or NONE}
         state |= {"panel": view.panel, "log": "" if self.log == "auto" else self.log}
-        state |= {AT + d: str(i) for d, i in view.at.items() if d in self.sweep.sliders(view)}
-        state["status"] = (
-            "" if view.statuses is None else ",".join(map(str, view.statuses)) or "none"
-        )
-        state["window"] = ",".join(f"{w:.6g}" for w in self.window)
+        dims = self.sweep.dims(view.observable)
+        state |= {AT + d: str(i) for d, i in view.at.items() if d in dims}
+        state["status"] = "" if view.statuses is None else ",".join(map(str, view.statuses)) or NONE
+        state["window"] = ",".join(f"{w:.6g}" for w in self.window or ())
         state["map"] = ",".join(self.map_axes) if len(self.map_axes) == 2 else ""
         state["quantity"] = self.quantity if self.quantity != QUANTITIES[0] else ""
         state["point"] = "" if self.point is None else str(self.point)
@@ -469,3 +461,11 @@ class SweepView:
 def _status_labels(sweep: Sweep) -> list[str]:
     """How many runs ended in which way, for the boxes that choose which of them count."""
     return [f"{c.name.replace('_', ' ')} ({n})" for c, n in sweep.status_counts.items()]
+
+
+def _place_of_map(result: Result) -> list[str]:
+    """At which value of the dimensions that colours and panels show a map is, none of the grid."""
+    sweep, view = result.sweep, result.view
+    dims = [d for d in (view.color, view.panel) if d and d not in (*sweep.grid.dims, STEP)]
+    texts = [f"{d} = {sweep.labels(d, [sweep.at_slider(view, d)])[0]}" for d in dims]
+    return [f"the map is at {', '.join(texts)}"] if texts and result.map is not None else []

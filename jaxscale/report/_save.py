@@ -26,12 +26,12 @@ def save(figure: "matplotlib.figure.Figure", folder: Path, name: str) -> tuple[P
     paths = write_images(figure, folder / name)
     table = figure_data(figure)
     for column in ("panel", "x_axis", "y_axis", "series"):
-        table[column] = table[column].map(_inert)
+        table[column] = table[column].map(inert)
     table.to_csv(folder / f"{name}.csv", index=False, float_format="%.9g")
     return paths
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """A text that a spreadsheet does not take for a formula; numbers are none."""
     with contextlib.suppress(ValueError):
         float(text)

@@ -4,11 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray
 from scipy.special import stdtrit
 from systems import regression
 
 import jaxscale as js
+from jaxscale._status import Status
 from jaxscale.explorer._exponent_table import exponent_table, lowest
+from jaxscale.explorer._export import export
 from jaxscale.explorer._sweep import Sweep, View
 from jaxscale.explorer._sweep_code import run_code, sweep_code
 from jaxscale.explorer._sweep_map import cells
@@ -255,6 +258,9 @@ def test_runs_of_other_lengths_end_at_their_own_step():
     shown = cells(sweep, sweep.default_view(), ("n_steps", "learning_rate"), "final value", (1, 9))
     expected = [runs.loss.isel(seed=0, n_steps=i).sel(step=n) for i, n in enumerate((20, 30))]
     np.testing.assert_allclose(shown.values, np.concatenate(expected), rtol=1e-6)
+    view = dataclasses.replace(sweep.default_view(), at={"n_steps": 0})
+    shown = cells(sweep, view, ("learning_rate",), "final value", (1, 9))
+    np.testing.assert_allclose(shown.values, expected[0], rtol=1e-6)
 
 
 def test_no_dimension_has_two_roles(sweep):
@@ -302,3 +308,107 @@ def test_the_window_of_exponents_is_where_runs_have_values(sweep):
     diverged = runs.status.where(runs.learning_rate < 0.15, 2).transpose(*dims).astype(np.int32)
     low, high = Sweep(runs.assign(status=diverged)).last_decade("learning_rate")
     assert (low, high) == (pytest.approx(0.01), 0.1)  # a window has a width
+
+
+def copied(sweep, view):
+    """The names that the copied lines make of the Dataset that was given."""
+    code = sweep_code(sweep, view, {}, False, None)
+    names = {"runs": sweep.runs.isel({d: 0 for d in sweep.runs.dims if d not in sweep.given_dims})}
+    exec(code.replace("runs = ...", "# "), names)
+    return names
+
+
+def test_the_slope_of_theory_is_over_the_points_that_runs_have(sweep):
+    view = sweep.default_view()
+    curves = sweep.curves(view)
+    theory = theory_of_view(sweep, view, curves, {}).values
+    short = dataclasses.replace(curves, values=np.where(curves.x > 20, np.nan, curves.values))
+    ends = (curves.x >= 6) & (curves.x <= 20)
+    slope = np.polyfit(np.log(curves.x[ends]), np.log(theory[0, 0, ends]), 1)[0]
+    assert f"<td>{slope:.4g}</td>" in exponent_table(view, short, theory, (6.0, 60.0))
+
+
+def test_failed_runs_have_no_final_value_whatever_the_axes(sweep):
+    runs = js.open_store(sweep.path).load()
+    before = runs.loss.where((runs.learning_rate < 0.3) | (runs.step < 9))
+    status = xarray.where(runs.learning_rate < 0.3, 0, Status.diverged).broadcast_like(runs.status)
+    other = Sweep(runs.assign(loss=before.transpose(*runs.loss.dims), status=status.astype("i4")))
+    axes, view = ("learning_rate", "target_scale"), other.default_view()
+    plain = cells(other, view, axes, "final value", None).values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxscale.explorer._sweep_map._ends_vary", lambda _: True)
+        structural = cells(other, view, axes, "final value", None).values
+    np.testing.assert_array_equal(structural, plain)
+    assert np.isnan(plain).tolist() == [False] * 4 + [True] * 2
+    runs = js.open_store(sweep.path).load()
+    other = Sweep(runs.assign(loss=runs.loss.where(runs.step < 50)))
+    with pytest.MonkeyPatch.context() as patch:  # a run that did not fail has none of its last step
+        patch.setattr("jaxscale.explorer._sweep_map._ends_vary", lambda _: True)
+        assert np.isnan(cells(other, view, axes, "final value", None).values).all()
+
+
+def test_an_axis_that_is_not_sorted_is_drawn_in_order():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    rates = [0.4, 0.1, 0.2]
+    runs = js.run(js.Grid(system, axes={"learning_rate": rates}, seeds=2), progress=False)
+    sweep, view = Sweep(runs), View("loss", "learning_rate")
+    curves = sweep.curves(view)
+    assert curves.x.tolist() == [0.1, 0.2, 0.4]
+    assert curves.points.tolist() == [[[1, 2, 0]]]
+    ordered = runs.loss.isel(step=-1).sortby("learning_rate").transpose("seed", ...)
+    np.testing.assert_array_equal(curves.values[0, 0], ordered)
+    theory = theory_of_view(sweep, view, curves, {}).values
+    expected = js.predict(sweep.grid).loss.isel(step=-1).sortby("learning_rate")
+    np.testing.assert_allclose(theory[0, 0], expected, rtol=1e-12)
+    best = float(ordered.mean("seed").idxmin())
+    assert f"learning_rate = {best:g}:" in lowest(view, curves, sweep)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_theory_of_one_structure_is_shown_beside_others(first):
+    parts = [js.superposition.Linear(), js.superposition.Relu()]
+    system = js.superposition.TeacherStudent(
+        n_features=8, frequency_exponent=1.5, n_steps=10, embedding=js.superposition.Identity(),
+        decoder=parts[0],
+    )  # fmt: skip
+    grid = js.Grid(system, axes={"decoder": [parts[first], parts[1 - first]]})
+    sweep = Sweep(js.run(grid, progress=False))
+    view = sweep.default_view()
+    theory = theory_of_view(sweep, view, sweep.curves(view), {}).values
+    assert np.isfinite(theory).any(axis=(0, 2)).tolist() == [first == 0, first == 1]
+
+
+def test_curves_are_chosen_of_values_that_ran_and_copied_as_they_are_shown():
+    system = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+    rates = np.geomspace(0.05, 0.5, 14).tolist()
+    runs = js.run(js.Grid(system, axes={"learning_rate": rates}), progress=False)
+    status = runs.status.where(runs.learning_rate > 0.2, Status.not_run).astype("i4")
+    runs = runs.assign(loss=runs.loss.where(status == 0), status=status)
+    sweep, view = Sweep(runs), View("loss", "step", "learning_rate")
+    curves = sweep.curves(view)
+    assert np.isfinite(curves.mean).all()
+    (axes,) = copied(sweep, view)["figure"].axes
+    drawn = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
+    assert drawn == [f"learning_rate {label}" for label in curves.labels]
+
+
+def test_the_copied_python_takes_runs_without_an_axis(sweep):
+    runs = js.open_store(sweep.path).isel(target_scale=0)
+    shown = copied(Sweep(runs), View("loss", "step", "learning_rate"))["shown"]
+    np.testing.assert_array_equal(shown.loss, runs.loss)
+
+
+def test_only_what_was_measured_of_every_run_is_listed(sweep):
+    runs = js.open_store(sweep.path)
+    own = {"mean": runs.loss.mean("seed"), "ratio": runs.loss / runs.loss.isel(step=0, drop=True)}
+    assert set(Sweep(runs.assign(own)).observables) == {*sweep.observables, "ratio"}
+
+
+def test_a_csv_has_no_formulas(sweep):
+    runs = js.open_store(sweep.path).load().assign_coords(skill=["=1+1", "@SUM(A1)", "c"])
+    other = Sweep(runs.isel(step=[-1], seed=[0]))
+    code = sweep_code(other, View("skill_strength", "learning_rate", "skill"), {}, False, None)
+    body = export("csv", code, {"runs": other.runs})[2].decode()
+    assert ",'=1+1," in body
+    assert ",'@SUM(A1)," in body
+    assert ",=" not in body

@@ -1,0 +1,153 @@
+"""The sweep view on a page without a browser: what it reads, shows and remembers."""
+
+import queue
+import threading
+import time
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pytest
+
+import jaxscale as js
+
+bokeh_document = pytest.importorskip("bokeh.document")
+from jaxscale.explorer import _sweep_view  # noqa: E402
+from jaxscale.explorer._page import Page  # noqa: E402
+from jaxscale.explorer._sweep_view import SweepView  # noqa: E402
+
+SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+
+
+class Shown:
+    """A view whose callbacks run here, one after another."""
+
+    def __init__(self, given, **address):
+        self.page = Page(bokeh_document.Document(), address, "sweep")
+        self.waiting = queue.Queue()
+        self.page.document.add_next_tick_callback = self.waiting.put
+        self.page.document.add_periodic_callback = lambda *_: None
+        self.view = SweepView(self.page, given)
+        self.wait()
+
+    def wait(self):
+        view, end = self.view, time.monotonic() + 60
+        work = (view._newest, view._theories, view._calibration, view._looks)
+        while any(newest.is_busy for newest in work) or not self.waiting.empty():
+            assert time.monotonic() < end
+            self.waiting.get(timeout=60)()
+
+    def grow(self):
+        self.view._looks.ask(self.view.sweep)
+        self.wait()
+
+    @property
+    def address(self):
+        return dict(parse_qsl(self.page._address.text))
+
+    def model(self, name):
+        return [m for m in self.page.document.models if m.name == name][-1]
+
+
+def run(store=None, seeds=2, **axes):
+    return js.run(js.Grid(SYSTEM, axes=axes, seeds=seeds), store=store, progress=False)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return run(learning_rate=[0.1, 0.2], target_scale=[1.0, 2.0])
+
+
+def test_a_click_in_a_panel_shows_the_run_at_its_value(runs):
+    runs = runs.isel(target_scale=0)
+    address = {"observable": "skill_strength", "color": "learning_rate", "panel": "skill"}
+    shown = Shown(runs, **address)
+    shown.model("curves 0").selected.indices = [1]
+    shown.wait()
+    assert "learning_rate = 0.2, target_scale = 1, skill = 1" in shown.model("run").text
+    expected = runs.skill_strength.isel(learning_rate=1, skill=0, seed=1)
+    drawn = shown.model("run curves").data
+    np.testing.assert_array_equal(drawn["ys"][1], expected.sel(step=drawn["xs"][1]))
+    assert shown.address["at.skill"] == "0"
+    shown.view._set(observable="loss", x="learning_rate", at={"step": 3})
+    shown.wait()
+    assert f"step = {int(runs.step[3])}<" in shown.model("run").text
+
+
+def test_the_same_cell_can_be_clicked_after_another_figure(runs):
+    shown = Shown(runs)
+    for name in ("map", "parallel", "map"):
+        shown.view.point = None
+        shown.model(name).selected.indices = [1]
+        assert shown.view.point == 1
+
+
+def test_a_store_that_grows_keeps_the_coordinates_that_are_shown(tmp_path):
+    path = str(tmp_path / "grows.zarr")
+    run(path, seeds=1, learning_rate=[0.1, 0.4], target_scale=[1.0])
+    shown = Shown(path, point="1", **{"at.target_scale": "0"})
+    assert "learning_rate = 0.4, target_scale = 1<" in shown.model("run").text
+    run(path, seeds=1, learning_rate=[0.1, 0.2, 0.4], target_scale=[0.5, 1.0])
+    shown.grow()
+    assert shown.page.status.text == ""
+    assert "learning_rate = 0.4, target_scale = 1<" in shown.model("run").text
+    view, sweep = shown.view.view, shown.view.sweep
+    assert sweep.labels("target_scale")[sweep.at_slider(view, "target_scale")] == "1"
+    assert shown.view.map_axes == ("learning_rate", "target_scale")
+    assert len(shown.model("map").data["value"]) == 6
+
+
+def test_only_a_window_that_was_typed_is_remembered(runs):
+    ends = runs.isel(step=[-1], learning_rate=0, target_scale=0)
+    shown = Shown(ends)
+    assert shown.view.view.x == "seed"
+    assert "window" not in shown.address
+    assert Shown(ends, **shown.address).page.status.text == ""
+    shown = Shown(runs, window="5,15")
+    assert shown.address["window"] == "5,15"
+    shown.view._set(x="learning_rate")
+    assert "window" not in shown.address
+
+
+@pytest.mark.parametrize("address", [{"point": "²"}, {"status": "²"}, {"at.step": "³"}])
+def test_numerals_of_an_address_that_are_no_numbers_are_passed_over(runs, address):
+    shown = Shown(runs, **address)
+    assert shown.page.status.text == ""
+    assert shown.view.view.statuses is None
+
+
+@pytest.mark.parametrize(("value", "said"), [("abc", "must be a number"), ("-1", "greater than 0")])
+def test_a_calibrated_field_that_is_refused_is_said(value, said):
+    network = js.emergence.ParityNetwork(
+        n_skills=2, n_bits=6, skill_size=2, width=8, n_steps=20, batch_size=16, n_evaluation=32
+    )
+    address = {"observable": "skill_strength", "fit.time_scale": value}
+    shown = Shown(js.run(js.Grid(network), progress=False), **address)
+    assert "time_scale" in shown.page.status.text
+    assert said in shown.page.status.text
+    assert "not calibrated: time_scale" in shown.model("note").text
+
+
+def test_cells_are_read_once_and_not_beyond_the_bounds(runs, monkeypatch):
+    reads, cells = [], _sweep_view.cells
+    monkeypatch.setattr(_sweep_view, "cells", lambda *a: reads.append(a[2]) or cells(*a))
+    shown = Shown(runs)
+    assert reads == [("learning_rate", "target_scale")]
+    assert len(shown.model("parallel").data["value"]) == 4
+    monkeypatch.setattr(_sweep_view, "MOST_CELLS", 3)
+    monkeypatch.setattr(_sweep_view, "MOST_READ", 10)
+    reads.clear()
+    assert "too many to read" in Shown(runs).model("note").text
+    assert not reads
+
+
+def test_tables_are_made_by_the_thread_that_reads(runs, monkeypatch):
+    threads, tables = set(), _sweep_view.tables
+
+    def made(*given):
+        threads.add(threading.current_thread().name)
+        return tables(*given)
+
+    monkeypatch.setattr(_sweep_view, "tables", made)
+    assert "Exponents in step" in Shown(runs).model("exponents").text
+    assert threads
+    assert all(name.startswith("jaxscale-explore") for name in threads)
