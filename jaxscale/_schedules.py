@@ -3,6 +3,7 @@
 import abc
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -101,13 +102,23 @@ class TwoDrops(AbstractSchedule):
     def factor(self, step: Int[ArrayLike, "*n"], n_steps: Length) -> Float[Array, "*n"]:
         """One before `round(first_at * n_steps)`, `last_ratio` from `round(last_at * n_steps)`."""
         first, last = jnp.asarray(self.first_ratio), jnp.asarray(self.last_ratio)
-        # in float32 always: theory, in float64, would round some shares to the step before
-        length = jnp.asarray(n_steps).astype(jnp.float32)
-        shares = (jnp.asarray(at).astype(jnp.float32) for at in (self.first_at, self.last_at))
-        first_step, last_step = (jnp.round(share * length) for share in shares)
-        step = jnp.asarray(step).astype(jnp.float32)
+        length = jnp.asarray(n_steps).astype(first.dtype)
+        first_step, last_step = (_rounded(at, length) for at in (self.first_at, self.last_at))
+        step = jnp.asarray(step).astype(first.dtype)
         early = jnp.where(step < first_step, jnp.ones_like(first), first)
         return jnp.where(step < last_step, early, last)
+
+
+def _rounded(share: Real, length: Float[Array, ""]) -> Float[Array, ""]:
+    """The step at a share of the length, rounded with the digits of float32.
+
+    With more of them theory, in float64, would round some shares to the step before that of runs.
+    """
+
+    def single(x: Array) -> Array:
+        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=23)
+
+    return jnp.round(single(single(jnp.asarray(share)) * single(length)))
 
 
 def _progress(step: Int[ArrayLike, "*n"], n_steps: Length, dtype: Any) -> Float[Array, "*n"]:
