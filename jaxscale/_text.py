@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -126,3 +127,9 @@ def of_argument(argument: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"`{argument}`: {error}") from None
+
+
+def nested(paths: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of paths of which the first lies inside of the second."""
+    pairs = itertools.permutations(paths, 2)
+    return [(inner, outer) for inner, outer in pairs if f"{inner}".startswith(f"{outer}.")]

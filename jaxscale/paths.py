@@ -9,7 +9,7 @@ import equinox as eqx
 from jaxscale._arguments import hinted
 from jaxscale._deprecated import old_lengths
 from jaxscale._system import AbstractSystem
-from jaxscale._text import choices
+from jaxscale._text import choices, nested
 from jaxscale.fields import field_names
 
 
@@ -80,12 +80,11 @@ def replace(module: Any, path: str, value: Any) -> Any:
 
 def replace_together(module: Any, values: Mapping[str, Any]) -> Any:
     """`replace` of several paths in one step, for values that are valid only together."""
+    for inner, outer in nested(values):
+        raise ValueError(f"`{inner}` must not lie inside of `{outer}`, which is replaced, too.")
     inside: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
         get(module, path)
-        outer = next((p for p in values if path.startswith(f"{p}.")), None)
-        if outer is not None:
-            raise ValueError(f"`{path}` must not lie inside of `{outer}`, which is replaced, too.")
         head, _, rest = path.partition(".")
         inside.setdefault(head, {})[rest] = value
     changes = {

@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 
 from jaxscale._arguments import hinted
 from jaxscale._system import AbstractSystem
-from jaxscale._text import described
+from jaxscale._text import described, nested
 from jaxscale.fields import as_int, base_of, is_traced
 from jaxscale.keys import root_key
 from jaxscale.paths import is_static, replace
@@ -94,12 +94,11 @@ class Grid:
         if not 0 <= self.key < 2**63:
             raise ValueError(f"`key` must lie in 0 .. 2**63 - 1, got {self.key}.")
         self.seeds = seeds_of(seeds)
-        for inner, outer in itertools.permutations(axes, 2):
-            if f"{inner}".startswith(f"{outer}."):
-                raise ValueError(
-                    f"axis `{inner}` must not lie inside of axis `{outer}`: give `{outer}` a value "
-                    f"for each `{inner}`, or leave one of the axes out."
-                )
+        for inner, outer in nested(axes):
+            raise ValueError(
+                f"axis `{inner}` must not lie inside of axis `{outer}`: give `{outer}` a value "
+                f"for each `{inner}`, or leave one of the axes out."
+            )
         try:
             self._set_axes(axes)
         except ValueError as alone:
