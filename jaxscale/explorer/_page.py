@@ -149,11 +149,6 @@ class Page:
         with self.held(), self.document.models.freeze():
             yield
 
-    def asked_log(self) -> str:
-        """Which axes the address wants logarithmic, one of `LOGS`."""
-        log = self.given.get("log", "auto")
-        return log if log in LOGS else "auto"
-
     def say(self, text: str, is_warning: bool = False) -> None:
         """Show one line above the figures."""
         self.status.text = f'<p class="warn" role="alert">{escaped(text)}</p>' if is_warning else (
@@ -294,6 +289,12 @@ def html_table(title: str, rows: Sequence[str], head: Sequence[str] = ()) -> str
     top = f"<tr>{names}</tr>" if head else ""
     table = f"<div class=scroll><table>{top}{''.join(rows)}</table></div>"
     return f"<h2>{escaped(title)}</h2>{table}"
+
+
+def asked_log(given: Mapping[str, str]) -> str:
+    """Which axes an address wants logarithmic, one of `LOGS`."""
+    log = given.get("log", "auto")
+    return log if log in LOGS else "auto"
 
 
 def log_option(log: str) -> str | None:

@@ -10,46 +10,33 @@ from bokeh.models import CheckboxGroup, CustomJS
 from jaxtyping import Bool
 
 from jaxscale._status import Status
-from jaxscale.explorer._exponent_table import tables
 from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._newest import LONG, Newest
-from jaxscale.explorer._page import LOGS, Page, escaped, log_option
+from jaxscale.explorer._page import LOGS, Page, log_option
 from jaxscale.explorer._run_card import run_card
-from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View, Window
+from jaxscale.explorer._sweep import ROLES, SEED, STEP, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
 from jaxscale.explorer._sweep_figures import SweepFigures, has_line, logarithmic
 from jaxscale.explorer._sweep_map import (
-    MOST_CELLS,
-    MOST_READ,
     QUANTITIES,
     Cells,
     MapFigure,
     ParallelFigure,
-    cells,
     kind_of,
     thinned,
 )
+from jaxscale.explorer._sweep_result import COMPILES, Result, ResultReader, notes
 from jaxscale.explorer._sweep_state import (
-    AT,
-    FIT,
     NONE,
-    fitted_of,
-    map_axes_of,
-    moved,
-    moved_point,
-    view_of,
+    address_of,
+    followed,
+    state_of,
     window_of,
 )
-from jaxscale.explorer._sweep_theory import (
-    Theory,
-    calibrated,
-    fitted_fields,
-    theory_of_view,
-)
+from jaxscale.explorer._sweep_theory import calibrated, fitted_fields
 from jaxscale.report._figures import with_unit
 
-COMPILES = "theory is being compiled"
 LOOKS = 2000  # milliseconds between looks at a store that grows
 REVEAL = """
 const began = Date.now();
@@ -61,21 +48,6 @@ const reveal = () => {
 };
 setTimeout(reveal, 50);
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a page shows of a view."""
-
-    sweep: Sweep
-    view: View
-    curves: Curves
-    theory: Theory
-    window: Window | None
-    tables: str
-    map: Cells | None
-    all: Cells | None
-    note: str
 
 
 class SweepView:
@@ -90,31 +62,19 @@ class SweepView:
     def __init__(self, page: Page, given: Any):
         self.page = page
         self.sweep = Sweep(given)
+        # an address is refused until something better is given
+        self.state, self._refused = state_of(self.sweep, page.given)
+        self.fit_note = "calibrated before this page was opened" if self.state.fitted else ""
         self._result: Result | None = None
         self._kind: Any = None  # of the figures that are shown
         self._figures: SweepFigures | None = None
         self._map: MapFigure | None = None
         self._parallel: ParallelFigure | None = None
-        self.view = view_of(self.sweep, page.given)
-        self._refused: ValueError | None = None  # of the address, until something better is given
-        self.window: Window | None = None  # as it was typed
-        self.fitted: dict[str, float] = {}
-        try:
-            if "window" in page.given:
-                self.window = window_of(page.given["window"])
-            self.fitted = fitted_of(self.sweep, self.view, page.given)
-        except ValueError as error:
-            self._refused = error
-        self.fit_note = "calibrated before this page was opened" if self.fitted else ""
-        self.log = page.asked_log()
-        asked = page.given.get("quantity")
-        self.quantity = asked if asked in QUANTITIES else QUANTITIES[0]
-        point = page.given.get("point", "")
-        self.point = int(point) if point.isdecimal() else None
-        self.map_axes = map_axes_of(self.sweep, page.given.get("map", ""))
-        self._newest = Newest(page.document, self._read, self._shown, page.say_error)
-        self._compiled: set[Any] = set()  # structures whose theory is there at once
-        self._theories = Newest(page.document, self._predict, self._with_theory, page.say_error)
+        reader = ResultReader()
+        self._newest = Newest(page.document, reader.read, self._shown, page.say_error)
+        self._theories = Newest(
+            page.document, reader.with_theory, self._with_theory, page.say_error
+        )
         self._calibration = Newest(page.document, self._fit, self._fitted, page.say_error, LONG)
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
@@ -127,65 +87,23 @@ class SweepView:
             page.document.add_periodic_callback(lambda: self._looks.ask(self.sweep), LOOKS)
 
     def refresh(self) -> None:
-        """Read and draw the present view."""
-        window = self._window()
-        self._newest.ask(
-            (self.sweep, self.view, self.map_axes, self.quantity, window, dict(self.fitted))
-        )
+        """Read and draw the present state."""
+        self._newest.ask((self.sweep, self.state))
         self._remember()
 
-    def _window(self) -> Window | None:
-        """The range in which exponents are fitted: as typed, else the last decade."""
-        return self.window or self.sweep.last_decade(self.view.x)
+    def _become(self, **changed: Any) -> None:
+        """Show another state."""
+        self.state = dataclasses.replace(self.state, **changed)
+        self.refresh()
 
-    def _read(self, request: Any) -> Result:
-        """Read what a view shows, in a thread."""
-        sweep, view, axes, quantity, window, fitted = request
-        curves = sweep.curves(view)
-        key = (view.observable, view.x, view.color, view.panel, tuple(fitted))
-        is_compiled = key in self._compiled
-        theory = (
-            theory_of_view(sweep, view, curves, fitted) if is_compiled else Theory(None, COMPILES)
-        )
-        notes, shown_map, every = [], None, None
-        of_step = window
-        if view.x != STEP and STEP in sweep.runs:  # the window is one of the x axis
-            of_step = sweep.last_decade(STEP)
-        if len(axes) == 2:
-            n = np.prod([len(sweep.grid.axes[a]) for a in axes])
-            if n <= MOST_CELLS:
-                shown_map = cells(sweep, view, axes, quantity, of_step)
-            else:
-                notes.append(f"no map: {n} cells, more than {MOST_CELLS}")
-            if sweep.runs[view.observable].size > MOST_READ:
-                every = shown_map
-                notes.append("all runs are too many to read: only those of a map are lines")
-            elif shown_map is not None and len(sweep.axes) == 2:
-                every = shown_map
-            else:
-                every = cells(sweep, view, tuple(sweep.axes), quantity, of_step)
-        text = tables(sweep, view, curves, theory.values, window)
-        note = "; ".join(notes)
-        return Result(sweep, view, curves, theory, window, text, shown_map, every, note)
-
-    def _predict(self, request: tuple[Result, dict[str, float]]) -> Result:
-        """Add the theory to what is shown already, in a thread."""
-        result, fitted = request
-        view = result.view
-        try:
-            theory = theory_of_view(result.sweep, view, result.curves, fitted)
-            self._compiled.add((view.observable, view.x, view.color, view.panel, tuple(fitted)))
-        except ValueError as error:  # a note says it, and curves stay
-            theory = Theory(None, str(error))
-        text = tables(result.sweep, view, result.curves, theory.values, result.window)
-        return dataclasses.replace(result, theory=theory, tables=text)
+    def _remember(self) -> None:
+        self.page.remember(address_of(self.sweep, self.state))
 
     def _shown(self, result: Result) -> None:
         """Draw what was read."""
-        page, view = self.page, result.view
+        page, view = self.page, result.state.view
         self._result = result
-        log = log_option(self.log)
-        logs = logarithmic(result.curves, log)
+        logs = logarithmic(result.curves, log_option(result.state.log))
         every = None if result.all is None else thinned(result.all)
         lines = has_line(result.curves, logs)
         drawable = bool(lines.any())
@@ -205,16 +123,16 @@ class SweepView:
                 self._tell(result, lines)
             self._kind = kind
         self._mark()
-        if self.point is not None and result.theory.note != COMPILES:
-            self.select(self.point)
         if result.theory.note == COMPILES:
-            self._theories.ask((result, dict(self.fitted)))
+            self._theories.ask(result)
+        elif self.state.point is not None:
+            self.select(self.state.point)
 
     def _draw(
         self, result: Result, every: Cells | None, logs: tuple[bool, bool], drawable: bool
     ) -> None:
         """Make figures anew."""
-        page, view, linked = self.page, result.view, Linked(self._clicked)
+        page, view, linked = self.page, result.state.view, Linked(self._clicked)
         unit = self.sweep.runs[view.observable].attrs.get("units", "")
         label = with_unit(view.observable, unit)
         theory = result.theory.values
@@ -241,58 +159,28 @@ class SweepView:
 
     def _tell(self, result: Result, lines: Bool[np.ndarray, "p c"]) -> None:
         """Write tables, notes and the Python of what is shown."""
-        page, view = self.page, result.view
         self.table.text = result.tables
-        self.note.text = self._notes(result, lines)
+        self.note.text = notes(result, lines, self.fit_note)
         has_theory = result.theory.values is not None
-        self.calibrate.disabled = not (has_theory and fitted_fields(self.sweep, view))
+        can_fit = has_theory and fitted_fields(result.sweep, result.state.view)
+        self.calibrate.disabled = not can_fit
         self.code.text = self._python()
-        page.say("")
+        self.page.say("")
         if self._refused is not None:
-            page.say_error(self._refused)
+            self.page.say_error(self._refused)
 
     def _with_theory(self, result: Result) -> None:
         if self._result is not None and result.curves is self._result.curves:
             self._shown(result)
 
-    def _notes(self, result: Result, drawn: Bool[np.ndarray, "p c"]) -> str:
-        """What is drawn, how many runs failed, and what theory it is."""
-        view, lines = result.view, []
-        observable = self.sweep.runs[view.observable]
-        n = result.curves.values.shape[2]
-        if view.x != SEED:
-            counts = np.isfinite(result.curves.values).sum(axis=2)
-            least = counts[np.isfinite(result.curves.mean)].min(initial=n)
-            of = f"{n} seeds" if least == n else f"{least} to {n} seeds, by how many count"
-            of = f"mean and standard deviation over {of}" if n > 1 else "one seed"
-            lines.append(f"{observable.attrs.get('long_name', view.observable)}: {of}")
-        if not drawn.all():
-            lines.append(f"{np.sum(~drawn)} of {drawn.size} curves are not drawn: too few "
-                         "finite values of runs that count")  # fmt: skip
-        colors, panels = result.curves.colors, result.curves.panels
-        for role, chosen in ((view.color, colors), (view.panel, panels)):
-            if role and len(chosen) < self.sweep.runs.sizes[role]:
-                lines.append(f"{len(chosen)} of {self.sweep.runs.sizes[role]} values of {role}")
-        counts = self.sweep.status_counts
-        ended = ", ".join(f"{n} {c.name.replace('_', ' ')}" for c, n in counts.items())
-        lines.append(f"{sum(counts.values())} runs: {ended}")
-        has_note = result.theory.values is not None or result.theory.note == COMPILES
-        lines.append(result.theory.note if has_note else f"no theory: {result.theory.note}")
-        lines += _place_of_map(result)
-        lines += [self.fit_note] if self.fit_note else []
-        lines += [result.note] if result.note else []
-        if counts.get(Status.not_run):
-            lines.append("not complete: new runs appear as they end")
-        return "".join(f"<p>{escaped(line)}</p>" for line in lines)
-
     def _clicked(self, point: int, places: Mapping[str, int]) -> None:
         """Show the runs of a grid point, in the panel and colour that was clicked."""
-        index = {getattr(self.view, role): i for role, i in places.items()}
+        view = self.state.view
+        index = {getattr(view, role): i for role, i in places.items()}
         within = {d: i for d, i in index.items() if d and d not in (*self.sweep.grid.axes, SEED)}
-        at = {**self.view.at, **within}
-        if at != self.view.at:
-            self.view = dataclasses.replace(self.view, at=at)
-            self.refresh()
+        at = {**view.at, **within}
+        if at != view.at:
+            self._become(view=dataclasses.replace(view, at=at))
         self.select(point)
         self._mark()
         self.card.tags = [time.monotonic()]
@@ -300,35 +188,34 @@ class SweepView:
     def _mark(self) -> None:
         """Mark the grid point that is shown in the map."""
         if self._map is not None:
-            self._map.choose(self.point)
+            self._map.choose(self.state.point)
 
     def select(self, point: int) -> None:
         """Show the runs of a grid point."""
         n = int(np.prod(self.sweep.grid.shape[:-1]))
         if not 0 <= point < n:
             return self.page.say(f"there is no grid point {point} of {n}", is_warning=True)
-        self.point = point
-        self.card.children = run_card(self.page, self.sweep, self.view, point)
+        self.state = dataclasses.replace(self.state, point=point)
+        self.card.children = run_card(self.page, self.sweep, self.state.view, point)
         self._remember()
 
     def _set(self, **changed: Any) -> None:
         """Show another view; two roles never have one dimension."""
-        view = dataclasses.replace(self.view, **changed)
+        view = dataclasses.replace(self.state.view, **changed)
         view = self.sweep.settled(view, [role for role in ROLES if role in changed])
-        if view.x != self.view.x:
-            self.window = None
-        if view.observable != self.view.observable:
-            self.fitted, self.fit_note = {}, ""
-        self.view = view
+        if view.observable != self.state.view.observable:
+            self.fit_note = ""
+        self.state = self.state.viewed(view)
         self.page.controls.children = self._controls()
         self.refresh()
 
     def _slid(self, dim: str, index: int) -> None:
-        self.view = dataclasses.replace(self.view, at={**self.view.at, dim: index})
-        self.refresh()
+        view = self.state.view
+        self._become(view=dataclasses.replace(view, at={**view.at, dim: index}))
 
     def _controls(self) -> list[Any]:
-        page, view, sweep = self.page, self.view, self.sweep
+        page, state, sweep = self.page, self.state, self.sweep
+        view = state.view
         dims = sweep.dims(view.observable) or ["seed"]
         optional = [("", NONE), *((d, d) for d in dims)]
         controls: list[Any] = [
@@ -337,7 +224,7 @@ class SweepView:
             page.select("x axis", dims, view.x, lambda v: self._set(x=v)),
             page.select("colour", optional, view.color, lambda v: self._set(color=v)),
             page.select("panel", optional, view.panel, lambda v: self._set(panel=v)),
-            page.select("axes", list(LOGS.items()), self.log, self._new_log),
+            page.select("axes", list(LOGS.items()), state.log, lambda v: self._become(log=v)),
         ]  # fmt: skip
         for dim, index in sweep.indices(view).items():
             controls.append(page.index_slider(dim, sweep.labels(dim), index, self._slid))
@@ -352,16 +239,15 @@ class SweepView:
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
         )
         controls += [page.text("<b>runs that count</b>"), boxes]
-        ends = ", ".join(f"{end:g}" for end in self._window() or ())
-        window = page.typed("window of exponents", ends, self._new_window)
-        controls.append(window)
+        ends = ", ".join(f"{end:g}" for end in state.window_in(sweep) or ())
+        controls.append(page.typed("window of exponents", ends, self._new_window))
         if len(sweep.axes) > 1:
             for k, title in enumerate(("map: across", "map: up")):
-                controls.append(page.select(title, sweep.axes, self.map_axes[k],
+                controls.append(page.select(title, sweep.axes, state.map_axes[k],
                                             lambda v, k=k: self._new_map(k, v)))  # fmt: skip
         if STEP in sweep.runs[view.observable].dims:
-            quantity = page.select("map: quantity", QUANTITIES, self.quantity, self._new_quantity)
-            controls.append(quantity)
+            controls.append(page.select("map: quantity", QUANTITIES, state.quantity,
+                                        lambda v: self._become(quantity=v)))  # fmt: skip
         return controls
 
     def _main(self) -> list[Any]:
@@ -380,12 +266,12 @@ class SweepView:
         if result is None:
             raise ValueError("`page` must be drawn before it is saved: wait for its curves.")
         has_theory = result.theory.values is not None
-        log = log_option(self.log)
-        return sweep_code(result.sweep, result.view, self.fitted, has_theory, log)
+        state, log = result.state, log_option(result.state.log)
+        return sweep_code(result.sweep, state.view, state.fitted, has_theory, log)
 
     def _calibrate(self) -> None:
         self.page.say("calibrating ...")
-        self._calibration.ask((self.sweep, self.view))
+        self._calibration.ask((self.sweep, self.state.view))
 
     @staticmethod
     def _fit(request: tuple[Sweep, View]) -> tuple[str, dict[str, float], str]:
@@ -394,36 +280,24 @@ class SweepView:
 
     def _fitted(self, result: tuple[str, dict[str, float], str]) -> None:
         observable, fitted, note = result
-        if observable == self.view.observable:
-            self.fitted, self.fit_note, self._refused = fitted, note, None
-            self.refresh()
+        if observable == self.state.view.observable:
+            self.fit_note, self._refused = note, None
+            self._become(fitted=fitted)
 
     def _filtered(self, codes: list[Status], every: list[Status]) -> None:
         statuses = None if len(codes) == len(every) else tuple(int(c) for c in codes)
-        self.view = dataclasses.replace(self.view, statuses=statuses)
-        self.refresh()
-
-    def _new_log(self, log: str) -> None:
-        self.log = log
-        self.refresh()
+        self._become(view=dataclasses.replace(self.state.view, statuses=statuses))
 
     def _new_window(self, text: str) -> None:
         try:
-            self.window, self._refused = window_of(text), None
+            window, self._refused = window_of(text), None
         except ValueError as error:
             return self.page.say_error(error)
-        self.refresh()
+        self._become(window=window)
 
     def _new_map(self, k: int, axis: str) -> None:
-        other = self.map_axes[1 - k]
-        if other == axis:
-            other = self.map_axes[k]
-        self.map_axes = (axis, other) if k == 0 else (other, axis)
+        self.state = self.state.with_map_axis(k, axis)
         self.page.controls.children = self._controls()
-        self.refresh()
-
-    def _new_quantity(self, quantity: str) -> None:
-        self.quantity = quantity
         self.refresh()
 
     def _follow(self, newer: Sweep | None) -> None:
@@ -431,41 +305,15 @@ class SweepView:
         if newer is None:
             return
         before, self.sweep = self.sweep, newer
-        self.point = moved_point(before, newer, self.point)
-        self.map_axes = map_axes_of(newer, ",".join(self.map_axes))
-        at = moved(before, newer, self.view.at)
-        view = newer.settled(dataclasses.replace(self.view, at=at))
+        self.state = followed(before, newer, self.state)
         same = before.runs.sizes == newer.runs.sizes
         if not same or before.status_counts.keys() != newer.status_counts.keys():
-            self.view = view
             self.page.controls.children = self._controls()
         else:
             self._boxes.labels = _status_labels(newer)
         self.refresh()
 
-    def _remember(self) -> None:
-        view = self.view
-        state = {"observable": view.observable, "x": view.x, "color": view.color or NONE}
-        state |= {"panel": view.panel, "log": "" if self.log == "auto" else self.log}
-        dims = self.sweep.dims(view.observable)
-        state |= {AT + d: str(i) for d, i in view.at.items() if d in dims}
-        state["status"] = "" if view.statuses is None else ",".join(map(str, view.statuses)) or NONE
-        state["window"] = ",".join(f"{w:.6g}" for w in self.window or ())
-        state["map"] = ",".join(self.map_axes) if len(self.map_axes) == 2 else ""
-        state["quantity"] = self.quantity if self.quantity != QUANTITIES[0] else ""
-        state["point"] = "" if self.point is None else str(self.point)
-        state |= {FIT + path: repr(value) for path, value in self.fitted.items()}
-        self.page.remember(state)
-
 
 def _status_labels(sweep: Sweep) -> list[str]:
     """How many runs ended in which way, for the boxes that choose which of them count."""
     return [f"{c.name.replace('_', ' ')} ({n})" for c, n in sweep.status_counts.items()]
-
-
-def _place_of_map(result: Result) -> list[str]:
-    """At which value of the dimensions that colours and panels show a map is, none of the grid."""
-    sweep, view = result.sweep, result.view
-    dims = [d for d in (view.color, view.panel) if d and d not in (*sweep.grid.dims, STEP)]
-    texts = [f"{d} = {sweep.labels(d, [sweep.at_slider(view, d)])[0]}" for d in dims]
-    return [f"the map is at {', '.join(texts)}"] if texts and result.map is not None else []

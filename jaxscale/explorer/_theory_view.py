@@ -1,9 +1,6 @@
 """The theory of one system: every number on a slider, every closed form as a curve."""
 
-import dataclasses
 import functools
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,83 +9,20 @@ from bokeh.models import Toggle
 from jaxscale._system import AbstractSystem
 from jaxscale.explorer._closed_forms import ClosedForms
 from jaxscale.explorer._curve_figure import CurveFigure, Shown
-from jaxscale.explorer._curves import (
-    curves_of,
-    kind_of,
-    log_axes,
-    theory_table,
-    why_no_theory,
-    x_options,
-)
+from jaxscale.explorer._curves import curves_of, kind_of, log_axes, theory_table, why_no_theory
 from jaxscale.explorer._file_buttons import file_buttons
-from jaxscale.explorer._knobs import (
-    Knob,
-    choices_in,
-    chosen,
-    integer_of,
-    knob_of,
-    number_of,
-    shapes_in,
-    taken,
-)
+from jaxscale.explorer._knobs import Knob, choices_in, number_of, shapes_in
 from jaxscale.explorer._newest import Newest
-from jaxscale.explorer._page import LOGS, Page, escaped, html_table, log_option
+from jaxscale.explorer._page import LOGS, Page, asked_log, escaped, html_table, log_option
 from jaxscale.explorer._python import local_names
 from jaxscale.explorer._theory_code import POINTS, theory_code
-from jaxscale.paths import get, replace, replace_together
+from jaxscale.explorer._theory_request import Request, compiled, evaluated, request_of
+from jaxscale.explorer._theory_state import ChosenSystem
+from jaxscale.paths import get
 from jaxscale.report._figures import with_unit
 
-COARSE = 16  # points along a field while a slider moves, half as many where these are slow
-SLOW = 0.025  # seconds
 RESTS = 250  # milliseconds after which a slider rests
-SET = "set."  # begins the fields in an address
 NO_SLOPES = "none"  # of reference slopes in an address
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be evaluated: a program, a system with its numbers, and the axis."""
-
-    forms: ClosedForms
-    system: AbstractSystem
-    knob: Knob | None
-    at: np.ndarray | None = None
-
-
-def compiled(start: tuple[AbstractSystem, AbstractSystem, str]) -> Any:
-    """The program of a structure, at one point or along a field, and its first values.
-
-    `start` holds the system before its numbers were moved, the system, and the x axis.
-    """
-    base, system, x = start
-    one = ClosedForms(system)
-    knobs = {path: _slider(base, system, path) for path in one.used}
-    options = x_options(system, knobs)
-    x = x if x in options else next(iter(options), "")
-    forms = ClosedForms(system, x, COARSE) if x in knobs else one
-    first = evaluated(request_of(system, forms, knobs, x))
-    if x in knobs:
-        began = time.perf_counter()
-        evaluated(first[0])
-        if time.perf_counter() - began > SLOW:
-            forms = ClosedForms(system, x, COARSE // 2)
-            first = evaluated(request_of(system, forms, knobs, x))
-    return system, forms, knobs, options, x, first
-
-
-def request_of(
-    system: AbstractSystem, forms: ClosedForms, knobs: Mapping[str, Knob], x: str
-) -> Request:
-    """The request for the values of a system, along its x axis where that is a number."""
-    return Request(forms, system, knobs.get(x))
-
-
-def evaluated(request: Request) -> tuple[Request, Any]:
-    """A request and its values and claims, at those values of the axis that the system takes."""
-    forms, system, knob = request.forms, request.system, request.knob
-    values = {path: float(get(system, path)) for path in forms.paths}
-    at = None if knob is None else taken(system, knob, forms.n_points)
-    return dataclasses.replace(request, at=at), forms.with_claims(values, at)
 
 
 class TheoryView:
@@ -101,41 +35,29 @@ class TheoryView:
     """
 
     def __init__(self, page: Page, system: AbstractSystem):
-        self.page, self.base, self.system, self._start = page, system, system, system
+        self.page, self.chosen = page, ChosenSystem(system)
         self.figures: dict[str, CurveFigure] = {}
         self.knobs: dict[str, Knob] = {}
         self.forms: ClosedForms | None = None
         self._fine: ClosedForms | None = None
         self._own: dict[str, Any] = {}  # what the Python of the page uses and does not make
-        self._parts: dict[str, str] = {}  # what was chosen of parts and shapes
-        self._numbers: dict[str, str] = {}
         self._constants = page.text("", name="constants")
         self._rests: Any = None
         self._refused: ValueError | None = None  # to be said once the page is drawn
         self.x = self._asked_x = page.given.get("x", "")
-        self.log = page.asked_log()
+        self.log = asked_log(page.given)
         slopes = page.given.get("slopes", "-1")
         self.slopes = "" if slopes == NO_SLOPES else slopes
         self._builder = Newest(page.document, compiled, self._built, page.say_error)
         self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
-        given = {n.removeprefix(SET): t for n, t in page.given.items() if n.startswith(SET)}
-        self._restore(given)
+        for error in self.chosen.restore(page.given):
+            self._refuse(error)
         self._rebuild()
 
-    def _restore(self, given: Mapping[str, str]) -> None:
-        """Set what the address says: parts, then the numbers together, as some bound others."""
-        numbers = {}
-        for path in sorted(given, key=lambda path: path.count(".")):
-            try:
-                if self._is_number(path):
-                    number_of(path, given[path])
-                    numbers[path] = given[path]
-                else:
-                    self._try(path, given[path])
-            except ValueError as error:
-                self._refuse(error)
-        self._numbers = numbers
-        self.system = self._with_numbers()
+    @property
+    def system(self) -> AbstractSystem:
+        """The system that is shown."""
+        return self.chosen.system
 
     def _refuse(self, error: ValueError) -> None:
         """Say what is wrong; of an address also once its page is drawn."""
@@ -146,57 +68,21 @@ class TheoryView:
     def _try(self, path: str, text: str) -> bool:
         """Set a field to what was chosen or typed; show why it cannot be."""
         try:
-            if self._is_number(path):
-                self.system = replace(self.system, path, number_of(path, text))
-                self._numbers[path] = text
-            else:
-                self.base = self._with_part(path, text)
-                within = [p for p in self._parts if p.startswith(f"{path}.")]  # of what was left
-                self._parts = {p: t for p, t in self._parts.items() if p not in within}
-                self._parts[path] = text
-                self.system = self._with_numbers()
+            dropped = self.chosen.set(path, text)
         except ValueError as error:
             self._refuse(error)
             return False
+        for error in dropped:
+            self.page.say_error(error)
+            self._refused = error
         return True
-
-    def _is_number(self, path: str) -> bool:
-        """Whether a field is a number that no shape depends on."""
-        value = get(self.system, path)
-        return isinstance(value, np.ndarray) or value is None
-
-    def _with_part(self, path: str, text: str) -> AbstractSystem:
-        if isinstance(get(self.base, path), int):
-            return replace(self.base, path, integer_of(path, text))
-        return chosen(self.base, path, text, self._start)
-
-    def _with_numbers(self) -> AbstractSystem:
-        """The present parts with the numbers that were set, where they still have them.
-
-        If they refuse them together, those that they refuse one by one are dropped, which is said.
-        """
-        system = self.base
-        self._numbers = {p: t for p, t in self._numbers.items() if _has(system, p)}
-        numbers = {path: number_of(path, text) for path, text in self._numbers.items()}
-        try:
-            return replace_together(system, numbers)
-        except ValueError:
-            pass
-        for path, number in numbers.items():
-            try:
-                system = replace(system, path, number)
-            except ValueError as error:
-                text = self._numbers.pop(path)
-                self._refused = ValueError(f"{path} = {text} was dropped: {error}")
-                self.page.say_error(self._refused)
-        return system
 
     def _rebuild(self) -> None:
         """Compile the present structure in a thread, then draw it anew."""
         self.page.say("compiling the closed forms ...")
         if not self.page.main.children:
             self.page.show([], [])
-        self._builder.ask((self.base, self.system, self._asked_x))
+        self._builder.ask((self.chosen.base, self.system, self._asked_x))
 
     def _built(self, result: Any) -> None:
         """Draw controls and figures of a structure that was compiled."""
@@ -336,8 +222,7 @@ class TheoryView:
     def _remember(self) -> None:
         state = {"x": self._asked_x, "log": self.log if self.log != "auto" else ""}
         state["slopes"] = "" if self.slopes == "-1" else self.slopes.strip() or NO_SLOPES
-        changed = {**self._parts, **self._numbers}
-        self.page.remember(state | {SET + path: text for path, text in changed.items()})
+        self.page.remember(state | self.chosen.address())
 
     def _controls(self) -> list[Any]:
         page = self.page
@@ -350,7 +235,7 @@ class TheoryView:
         ]
         choices = [
             page.select(c.path, c.options, c.value, functools.partial(self._restructured, c.path))
-            for c in choices_in(self.system, self._start)
+            for c in choices_in(self.system, self.chosen.start)
         ]
         shapes = [
             page.typed(s.path, str(s.value), functools.partial(self._restructured, s.path))
@@ -387,24 +272,3 @@ class TheoryView:
                 f"no curve can be drawn over {self._asked_x} now: the x axis is {self.x} meanwhile"
             )  # fmt: skip
         return why_no_theory(self.system)
-
-
-def _has(system: AbstractSystem, path: str) -> bool:
-    """Whether a system has a field at `path`."""
-    try:
-        get(system, path)
-    except ValueError:
-        return False
-    return True
-
-
-def _slider(base: AbstractSystem, system: AbstractSystem, path: str) -> Knob:
-    """Slider about the value that a field has before it is moved, which also reaches where it is.
-
-    So a page that is opened again has its sliders where they were.
-    """
-    if isinstance(get(base, path), np.ndarray):
-        knob, value = knob_of(base, path), float(get(system, path))
-        low = min(knob.low, value) if value > 0 or not knob.is_log else knob.low
-        return dataclasses.replace(knob, low=low, high=max(knob.high, value))
-    return knob_of(system, path)

@@ -1,5 +1,6 @@
 """The sweep view on a page without a browser: what it reads, shows and remembers."""
 
+import dataclasses
 import queue
 import threading
 import time
@@ -11,7 +12,7 @@ import pytest
 import jaxscale as js
 
 bokeh_document = pytest.importorskip("bokeh.document")
-from jaxscale.explorer import _sweep_view  # noqa: E402
+from jaxscale.explorer import _sweep_result  # noqa: E402
 from jaxscale.explorer._page import Page  # noqa: E402
 from jaxscale.explorer._sweep_view import SweepView  # noqa: E402
 
@@ -76,9 +77,9 @@ def test_a_click_in_a_panel_shows_the_run_at_its_value(runs):
 def test_the_same_cell_can_be_clicked_after_another_figure(runs):
     shown = Shown(runs)
     for name in ("map", "parallel", "map"):
-        shown.view.point = None
+        shown.view.state = dataclasses.replace(shown.view.state, point=None)
         shown.model(name).selected.indices = [1]
-        assert shown.view.point == 1
+        assert shown.view.state.point == 1
 
 
 def test_a_store_that_grows_keeps_the_coordinates_that_are_shown(tmp_path):
@@ -90,16 +91,16 @@ def test_a_store_that_grows_keeps_the_coordinates_that_are_shown(tmp_path):
     shown.grow()
     assert shown.page.status.text == ""
     assert "learning_rate = 0.4, target_scale = 1<" in shown.model("run").text
-    view, sweep = shown.view.view, shown.view.sweep
+    view, sweep = shown.view.state.view, shown.view.sweep
     assert sweep.labels("target_scale")[sweep.at_slider(view, "target_scale")] == "1"
-    assert shown.view.map_axes == ("learning_rate", "target_scale")
+    assert shown.view.state.map_axes == ("learning_rate", "target_scale")
     assert len(shown.model("map").data["value"]) == 6
 
 
 def test_only_a_window_that_was_typed_is_remembered(runs):
     ends = runs.isel(step=[-1], learning_rate=0, target_scale=0)
     shown = Shown(ends)
-    assert shown.view.view.x == "seed"
+    assert shown.view.state.view.x == "seed"
     assert "window" not in shown.address
     assert Shown(ends, **shown.address).page.status.text == ""
     shown = Shown(runs, window="5,15")
@@ -112,7 +113,7 @@ def test_only_a_window_that_was_typed_is_remembered(runs):
 def test_numerals_of_an_address_that_are_no_numbers_are_passed_over(runs, address):
     shown = Shown(runs, **address)
     assert shown.page.status.text == ""
-    assert shown.view.view.statuses is None
+    assert shown.view.state.view.statuses is None
 
 
 @pytest.mark.parametrize(("value", "said"), [("abc", "must be a number"), ("-1", "greater than 0")])
@@ -128,26 +129,26 @@ def test_a_calibrated_field_that_is_refused_is_said(value, said):
 
 
 def test_cells_are_read_once_and_not_beyond_the_bounds(runs, monkeypatch):
-    reads, cells = [], _sweep_view.cells
-    monkeypatch.setattr(_sweep_view, "cells", lambda *a: reads.append(a[2]) or cells(*a))
+    reads, cells = [], _sweep_result.cells
+    monkeypatch.setattr(_sweep_result, "cells", lambda *a: reads.append(a[2]) or cells(*a))
     shown = Shown(runs)
     assert reads == [("learning_rate", "target_scale")]
     assert len(shown.model("parallel").data["value"]) == 4
-    monkeypatch.setattr(_sweep_view, "MOST_CELLS", 3)
-    monkeypatch.setattr(_sweep_view, "MOST_READ", 10)
+    monkeypatch.setattr(_sweep_result, "MOST_CELLS", 3)
+    monkeypatch.setattr(_sweep_result, "MOST_READ", 10)
     reads.clear()
     assert "too many to read" in Shown(runs).model("note").text
     assert not reads
 
 
 def test_tables_are_made_by_the_thread_that_reads(runs, monkeypatch):
-    threads, tables = set(), _sweep_view.tables
+    threads, tables = set(), _sweep_result.tables
 
     def made(*given):
         threads.add(threading.current_thread().name)
         return tables(*given)
 
-    monkeypatch.setattr(_sweep_view, "tables", made)
+    monkeypatch.setattr(_sweep_result, "tables", made)
     assert "Exponents in step" in Shown(runs).model("exponents").text
     assert threads
     assert all(name.startswith("jaxscale-explore") for name in threads)

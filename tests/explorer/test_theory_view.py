@@ -18,7 +18,8 @@ from jaxscale.explorer._curves import curves_of
 from jaxscale.explorer._export import export
 from jaxscale.explorer._knobs import knob_of
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._theory_view import TheoryView, _slider
+from jaxscale.explorer._theory_request import slider_of
+from jaxscale.explorer._theory_view import TheoryView
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
 SECONDS = 60
@@ -79,7 +80,7 @@ def test_what_does_not_depend_on_x_is_listed_a_row_for_each_curve():
         "loss": False, "n_seen": True, "rank": True
     }  # fmt: skip
     view = Opened(SYSTEM).view
-    view.system = system
+    view.chosen.system = system
     view._list_constants(curves[1:])
     assert "<td>n_seen</td><td class=n>13.7</td>" in view._constants.text
     assert "<td>rank</td><td class=n>no value</td>" in view._constants.text
@@ -117,7 +118,7 @@ def test_of_two_structures_in_a_row_the_newer_is_drawn():
 
 def test_a_logarithmic_slider_does_not_go_down_to_zero():
     base = js.streaming.StreamingRegression(noise=0.1)
-    knob = _slider(base, js.replace(base, "noise", 0), "noise")
+    knob = slider_of(base, js.replace(base, "noise", 0), "noise")
     assert knob == knob_of(base, "noise")
     assert knob.position(0) == 0
 
@@ -157,7 +158,7 @@ def test_a_class_of_a_function_is_named_in_the_python_and_given_to_files():
 
 def test_what_goes_wrong_before_a_file_is_made_is_said():
     opened = Opened(SYSTEM)
-    del opened.view.system
+    del opened.view.chosen.system
     button = opened.widget("CSV")
     button._trigger_event(ButtonClick(button))
     assert "AttributeError" in opened.page.status.text
