@@ -70,7 +70,8 @@ def _row(x: Any, values: Any, formula: Any, window: Window, rounded: float) -> l
     except ValueError as error:
         return [str(error).replace("`", "").replace("curve", "the curve", 1), "", "", ""]
     slopes = fit.per_seed[np.isfinite(fit.per_seed)]
-    error = standard_error(slopes)
+    is_same = len(values) > 1 and np.array_equal(values, values[:1].repeat(len(values), 0), True)
+    error = 0.0 if is_same else standard_error(slopes)  # slopes have rounding errors of their own
     low, high = dataclasses.astuple(student(slopes, fit.level))[:2] if slopes.size > 1 else (
         np.nan, np.nan)  # fmt: skip
     ends = f"{low:.4g} to {high:.4g}" if error > 0 else "equal seeds" if error == 0 else "one seed"
