@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from jaxscale._text import nearest
 
@@ -24,10 +24,22 @@ def hinted(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def check_names(owner: str, names: Sequence[str], given: Iterable[str]) -> None:
+def check_names(owner: str, names: Sequence[str], given: Collection[str]) -> None:
     """Raise `TypeError` for the first keyword argument that `owner` does not take."""
     for name in given:
         if name not in names:
             own = [n for n in names if n not in ("self", "cls")]
-            hint = nearest(name, own) or f"; it takes {', '.join(own)}."
+            free = [n for n in own if n not in given]  # what is given already is not meant
+            hint = nearest(name, free) or f"; it takes {', '.join(own)}."
             raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def bound_arguments(
+    owner: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Bind arguments; a `TypeError` for what does not bind names `owner`."""
+    check_names(owner, tuple(signature.parameters), kwargs)
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{owner}() {error}") from None

@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -208,6 +209,8 @@ class Optax(AbstractOptimizer):
                 "own (`__qualname__`)."
             )
         given = {**(hyperparameters or {}), **more}
+        for name in [k for k, v in given.items() if isinstance(v, bool | np.bool_)]:
+            raise ValueError(f"`{name}` must be a number, got {given[name]}: write 1 or 0.")
         leaves = {k: as_real(k, v) for k, v in sorted(given.items())}
         if is_traced(*leaves.values()):
             fixed = {k: v for k, v in given.items() if isinstance(v, PlainNumber)}

@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from jaxscale._arguments import check_names
+from jaxscale._arguments import bound_arguments
 from jaxscale._compilation import quick_options
 from jaxscale._convert import is_traced
 from jaxscale._text import nearest
@@ -156,11 +156,7 @@ class TheoryFunction:
 
             @functools.wraps(function)
             def call(*args: P.args, **kwargs: P.kwargs) -> R:
-                check_names(function.__name__, names, kwargs)
-                try:
-                    bound = signature.bind(*args, **kwargs)
-                except TypeError as error:
-                    raise TypeError(f"{function.__name__}() {error}") from None
+                bound = bound_arguments(function.__name__, signature, args, kwargs)
                 bound.apply_defaults()
                 values = bound.arguments
                 for name, rule in own.items():

@@ -210,6 +210,10 @@ def static_count(default: Any = dataclasses.MISSING, *, at_least: int = 1) -> An
     to_int = _int32(at_least)
 
     def convert(name: str, value: Any) -> int | float:
+        if value is None:
+            raise ValueError(
+                f"`{name}` must be a whole number or math.inf (inf in TOML), got None."
+            )
         endless = isinstance(value, float | np.floating) and value == math.inf
         return math.inf if endless else to_int(name, value)
 

@@ -73,7 +73,8 @@ def replace(module: Any, path: str, value: Any) -> Any:
         ...
     ValueError: `learning_rate` must be greater than 0, got -1.
     """
-    if isinstance(path, str) and path in old_lengths(type(module)):
+    get(module, path)  # refuses what is no path
+    if path in old_lengths(type(module)):
         return dataclasses.replace(module, **{path: value})
     return replace_together(module, {path: value})
 

@@ -256,6 +256,8 @@ def test_a_factory_is_found_under_its_name():
         js.Optax(wrapped(of_named_parameters), decay=0.1)
     with pytest.raises(ValueError, match=r"`factory` 'lbfgs' must make .* of gradients alone"):
         js.Optax("lbfgs")
+    with pytest.raises(ValueError, match=r"`nesterov` must be a number, got True: write 1 or 0"):
+        js.Optax("sgd", momentum=0.9, nesterov=True)
     with pytest.raises(ValueError, match=r"`momentum` must be given once"):
         js.Optax("sgd", {"momentum": 0.1}, momentum=0.5)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 import jaxscale as js
 from jaxscale import emergence, sparse, superposition
@@ -195,3 +196,8 @@ def test_traced_values_pass_through():
     moved = jax.jit(lambda x: js.replace(system, "learning_rate", x).learning_rate)(0.3)
     assert float(moved) == pytest.approx(0.3)
     assert float(set_leaf(system, "learning_rate", np.float64(0.4)).learning_rate) == 0.4
+
+
+def test_a_path_is_a_text():
+    with pytest.raises((ValueError, TypeCheckError), match="path"):
+        js.replace(js.emergence.MultilinearSkills(n_skills=3), ["learning_rate"], 0.1)

@@ -204,3 +204,10 @@ def test_the_mean_over_features_at_several_times_compiles_quickly(monkeypatch):
         jax.block_until_ready(streaming.loss(np.array([50.0, 1e4]), 100.0, **at))
     assert inside
     assert not any(inside)
+
+
+def test_a_hint_names_no_argument_that_is_given():
+    call = js.streaming.theory.critical_batch_size
+    with pytest.raises(TypeError, match=r"'target_exponent'") as caught:
+        call(n_features=100, input_exponent=0.8, target_exponent=1.2)
+    assert "did you mean `input_exponent`" not in str(caught.value)

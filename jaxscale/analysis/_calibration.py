@@ -196,7 +196,7 @@ class Calibration:
 
     def _require_refits(self) -> Resamples:
         if self.drawn is None:
-            raise ValueError("`bootstrap` must be given to `calibrate`, got 0.")
+            raise ValueError("`bootstrap` must be at least 2 where the fit is made, got 0.")
         return self.drawn
 
     def has_covariance(self, i: int = 0) -> bool:

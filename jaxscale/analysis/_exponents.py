@@ -34,8 +34,9 @@ class Exponent:
 
     - `value`: mean of `per_seed`; `law` says which power of x it is.
     - `prefactor`, `floor`: geometric mean and mean over seeds; a pure power law has floor 0.
-    - `interval`: low and high end at `level`, by `method`; `residuals` is that of a curve without a
-      seed axis, whose points count as independent: too narrow for points of one run.
+    - `interval`: low and high end at `level`, by `method`; `residuals` is that of a single curve,
+      whose points count as independent: too narrow for points of one run. `range`, of 2 to 4 seeds,
+      is the least and the greatest of their estimates, and has no level.
     - `window`, `n_points`: the range of x that was fitted, both ends included, and its points.
     - `n_seeds`: seeds with an estimate; None for a curve without a seed axis.
     - `per_seed`: shape (s,), NaN for a seed whose curve is incomplete or whose fit failed.
@@ -112,12 +113,13 @@ def fit_exponent(
 
     by least squares of ln y on ln x, so a decaying curve has a negative value. A mean of slopes
     over seeds belongs to typical curves, not to the mean curve. The interval of a curve without
-    seeds is `value ± t s / sqrt(sum (ln x - mean)^2)` from its residuals, n - 2 degrees of freedom.
+    seeds, or of one, is `value ± t s / sqrt(sum (ln x - mean)^2)` from its residuals, n - 2 degrees
+    of freedom.
 
     **Arguments**
 
-    - `curve`: a DataArray of shape (dim,) or (dim, seed); a point that every seed lacks is not part
-      of it.
+    - `curve`: a DataArray of shape (dim,) or (dim, seed); a point that every seed lacks (NaN or
+      infinite) is not part of it.
     - `dim`: the dimension of x.
     - `window`, `level`: first and last x, both included; confidence level of the interval.
 
@@ -147,7 +149,8 @@ def fit_saturating(
     $$y = \text{floor} + \text{prefactor} \cdot x^{-\text{value}}$$
 
     by least squares in ln y, where floor = e^u >= 0, from several starts. The sign is opposite to
-    that of `fit_exponent`: a decaying curve has a positive value.
+    that of `fit_exponent`: a decaying curve has a positive value. A curve that rises to a limit is
+    not of this law.
 
     **Arguments**
 
@@ -251,6 +254,7 @@ def _fit(
     if set(curve.dims) - {dim, "seed"} or dim == "seed":
         raise ValueError(f"`curve` must have dimensions {dim!r} and seed, got {curve.dims}.")
     y = np.asarray(curve.transpose(..., dim), np.float64).reshape(-1, len(x))
+    y = np.where(np.isfinite(y), y, np.nan)
     inside = (x >= low) & (x <= high) & ~np.isnan(y).all(axis=0)
     x, y = x[inside], y[:, inside]
     if len(x) < n:
@@ -271,11 +275,12 @@ def _fit(
         values, prefactors, floors, seeded=seeded, level=level,
         window=(low, high), n_points=len(x), law=law,
     )  # fmt: skip
-    if seeded:
+    if seeded and exponent.n_seeds != 1:
         return exponent
     from scipy.special import stdtrit
 
-    half = float(stdtrit(len(x) - n_free, (1 + level) / 2) * errors[0])
+    error = errors[np.isfinite(values).argmax()]
+    half = float(stdtrit(len(x) - n_free, (1 + level) / 2) * error)
     ends = (exponent.value - half, exponent.value + half)
     return dataclasses.replace(exponent, interval=ends, method="residuals")
 

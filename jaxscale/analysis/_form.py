@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxscale._arguments import check_names
+from jaxscale._arguments import bound_arguments
 from jaxscale._convert import as_real, is_traced
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._text import unknown
@@ -207,7 +207,6 @@ def form(
 
     def decorate(function: Callable[P, Array]) -> Callable[P, Array]:
         signature = inspect.signature(function)
-        names = tuple(signature.parameters)
         own = [n for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY]
         for name in [*parameters, *own]:
             if name not in own:
@@ -218,8 +217,7 @@ def form(
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Array:
-            check_names(function.__name__, names, kwargs)
-            bound = signature.bind(*args, **kwargs).arguments
+            bound = bound_arguments(function.__name__, signature, args, kwargs).arguments
             for name in rules.keys() & bound.keys():
                 rules[name](name, bound[name])
             arrays = as_floats(*bound.values())

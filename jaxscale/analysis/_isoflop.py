@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FEWEST = 4  # runs of a parabola with residuals
 MINIMA = 3  # of an interval of their exponent
+WIDER = ": `n_groups` makes them larger."
 SIZE, TOKENS = SIZES
 LOSS = "loss"
 
@@ -200,7 +201,8 @@ def isoflop(
     if not any(fit.used for fit in fits):
         raise TooFewRuns(
             f"`data` must hold a group of {FEWEST} runs of one compute and three sizes or more, "
-            f"got {counted(len(fits), 'group')} of {len(table)} runs: `n_groups` makes them larger."
+            f"got {counted(len(fits), 'group')} of {counted(len(table), 'run')} and "
+            f"{counted(np.unique(size).size, 'size')}{WIDER if len(fits) > 1 else '.'}"
         )
     drawn = _drawn(fits, bootstrap, key)
     at = np.asarray([np.exp(np.log(c[group == g]).mean()) for g in range(len(fits))])

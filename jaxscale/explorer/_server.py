@@ -77,7 +77,7 @@ class Explorer:
         self._ready.wait(STARTS)
         if self._error is not None:
             raise ValueError(
-                f"`port` {port} cannot be used: {self._error}; 0 takes a free one."
+                f"`port` {port} cannot be used: {str(self._error).rstrip('.')}; 0 takes a free one."
             ) from self._error
 
     def _serve(self) -> None:

@@ -285,3 +285,35 @@ def test_a_curve_lacks_coordinates_and_not_a_dimension():
 
 def test_a_constant_curve_has_an_exponent_without_a_floor_and_no_warning():
     assert fit_exponent(curve(np.full(X.shape, 2.0)), "step", (1, 1000)).value == pytest.approx(0)
+
+
+def test_one_seed_has_the_interval_of_its_curve_alone():
+    x = np.geomspace(1, 100, 12)
+    y = 3 * x**-0.7 * np.exp(0.05 * np.sin(9 * x))
+    alone = xarray.DataArray(y, {"step": x}, "step")
+    seeded = alone.expand_dims(seed=[4])
+    for fit in (fit_exponent, fit_saturating):
+        one, bare = fit(seeded, "step", (1, 100)), fit(alone, "step", (1, 100))
+        assert one.interval == bare.interval
+        assert one.interval[0] < one.value < one.interval[1]
+        assert (one.n_seeds, one.method) == (1, "residuals")
+    lost = xarray.concat([np.nan * seeded, seeded], "seed")  # the other seed has no curve
+    assert (
+        fit_exponent(lost, "step", (1, 100)).interval
+        == fit_exponent(alone, "step", (1, 100)).interval
+    )
+
+
+def test_an_infinite_value_is_a_missing_one():
+    x = np.geomspace(1, 100, 12)
+    y = 3 * x**-0.7
+    y[4] = np.inf
+    curve = xarray.DataArray(y, {"step": x}, "step")
+    fit = fit_exponent(curve, "step", (1, 100))
+    assert fit.n_points == 11
+    np.testing.assert_allclose(fit.value, -0.7, rtol=1e-9)
+    np.testing.assert_allclose(fit_saturating(curve + 1, "step", (1, 100)).value, 0.7, rtol=1e-6)
+    two = xarray.concat([curve, curve.where(np.isfinite(curve), 1.0)], "seed")
+    assert np.isnan(fit_exponent(two, "step", (1, 100)).per_seed).tolist() == [True, False]
+    with pytest.raises(ValueError, match="at least 2 points, got 0"):
+        fit_exponent(np.inf * curve, "step", (1, 100))

@@ -197,3 +197,8 @@ def test_the_optimum_is_that_of_scipy_also_where_data_constrain_little():
     fit = js.calibrate(forms.chinchilla, table, each="surface", **SQUARES)
     other = [smallest_squares(own) for _, own in table.groupby("surface")]
     np.testing.assert_allclose(fit.objective, other, rtol=1e-6)
+
+
+def test_a_call_that_lacks_a_parameter_names_the_form():
+    with pytest.raises(TypeError, match=r"^chinchilla\(\) missing a required argument: 'E'"):
+        forms.chinchilla(1e9, 2e10)

@@ -280,3 +280,10 @@ def test_groups_have_the_least_scatter_of_all_cuts(n_groups):
     best = min(itertools.combinations(range(1, 9), n_groups - 1), key=scatter)
     expected = np.searchsorted(best, np.arange(9), side="right")
     assert grouped_by(x[::-1], n_groups).tolist() == expected[::-1].tolist()
+
+
+def test_runs_of_one_size_are_refused_for_that():
+    runs = _runs(0.0).query("n_parameters == n_parameters.max()").head(1)
+    runs = runs.loc[runs.index.repeat(5)]
+    with pytest.raises(ValueError, match=r"got 1 group of 5 runs and 1 size\.$"):
+        isoflop(runs, bootstrap=0)

@@ -26,6 +26,13 @@ def test_a_selected_run_repeats_the_sweep(runs):
     assert not np.allclose(again["loss"], other["loss"], rtol=1e-6)
 
 
+def test_what_is_left_of_the_runs_is_chosen_from(runs):
+    few = runs.isel(learning_rate=[1], data=0)
+    assert float(js.select(few, seed=5)[0].learning_rate) == np.float32(0.3)
+    with pytest.raises(ValueError, match=r"`learning_rate` has no value 0.1; it has \[0.3"):
+        js.select(few, learning_rate=0.1, seed=5)
+
+
 def test_objects_are_chosen_by_label_too(runs):
     system, _ = js.select(runs, data="Online()", learning_rate=0.1, seed=2)
     assert isinstance(system.data, Online)
