@@ -133,9 +133,10 @@ class Formula:
         for name in free:
             value = self.values.get(name, 1.0 if name in self.unset else None)
             if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+                others = [n for n in (*self.values, *self.unset) if n != name]
                 raise ValueError(
                     f"`free` must name parameters with a value to start from, got {name!r}"
-                    f"{choices(name, [n for n in self.values if n != name])}"
+                    f"{choices(name, others)}"
                 )
         for name in self.unset:
             if name not in free:

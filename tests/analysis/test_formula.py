@@ -317,6 +317,12 @@ def test_a_default_bound_is_named_where_the_data_want_more():
     assert fit.values["c"] == pytest.approx(-0.15)
 
 
+def test_an_unknown_parameter_of_a_form_is_told_those_that_it_has():
+    table = pandas.DataFrame({"n_parameters": [1e7], "n_tokens": [1e9], "loss": [3.0]})
+    with pytest.raises(ValueError, match=r"`free` must .* got 'zeta'; there are E, A, B, alpha"):
+        js.calibrate(js.forms.chinchilla, table, ["zeta"])
+
+
 def test_what_would_be_ignored_is_refused(noisy):
     with pytest.raises(ValueError, match="`bootstrap` must be given"):
         js.calibrate(_formula(), noisy, FREE, resample="run", bootstrap=0)
