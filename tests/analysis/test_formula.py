@@ -319,8 +319,8 @@ def test_a_default_bound_is_named_where_the_data_want_more():
 
 def test_an_unknown_parameter_of_a_form_is_told_those_that_it_has():
     table = pandas.DataFrame({"n_parameters": [1e7], "n_tokens": [1e9], "loss": [3.0]})
-    with pytest.raises(ValueError, match=r"`free` must .* got 'zeta'; there are E, A, B, alpha"):
-        js.calibrate(js.forms.chinchilla, table, ["zeta"])
+    with pytest.raises(ValueError, match=r"`free` must .* got 'q'; there are E, A, B, alpha"):
+        js.calibrate(js.forms.chinchilla, table, ["q"])
 
 
 def test_what_would_be_ignored_is_refused(noisy):
