@@ -62,7 +62,7 @@ class TheoryView:
     def _refuse(self, error: ValueError) -> None:
         """Say what is wrong; of an address also once its page is drawn."""
         self.page.say_error(error)
-        if not self.figures:
+        if self.forms is None:
             self._refused = error
 
     def _try(self, path: str, text: str) -> bool:
@@ -267,8 +267,8 @@ class TheoryView:
             figure.pin(is_pinned)
 
     def _without_theory(self) -> str:
-        if self.figures:
-            return "" if self._asked_x == self.x else (
-                f"no curve can be drawn over {self._asked_x} now: the x axis is {self.x} meanwhile"
-            )  # fmt: skip
-        return why_no_theory(self.system)
+        if not self.system.schema.predicted():
+            return why_no_theory(self.system)
+        return "" if self._asked_x == self.x else (
+            f"no curve can be drawn over {self._asked_x} now: the x axis is {self.x} meanwhile"
+        )  # fmt: skip

@@ -22,6 +22,7 @@ from jaxscale.explorer._theory_request import slider_of
 from jaxscale.explorer._theory_view import TheoryView
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+NETWORK = js.emergence.ParityNetwork(n_bits=12, n_skills=2, skill_size=4)
 SECONDS = 60
 
 
@@ -162,3 +163,19 @@ def test_what_goes_wrong_before_a_file_is_made_is_said():
     button = opened.widget("CSV")
     button._trigger_event(ButtonClick(button))
     assert "AttributeError" in opened.page.status.text
+
+
+def test_a_closed_form_that_does_not_depend_on_x_is_one():
+    opened = Opened(NETWORK, {"x": "init_scale"})
+    assert not opened.view.figures
+    assert "Independent of init_scale" in opened.view._constants.text
+    assert opened.page.status.text == ""
+
+
+def test_a_refusal_that_was_mended_is_not_said_again():
+    opened = Opened(js.emergence.ParityTransformer(n_steps=300))  # no figures
+    drawn = opened.page.status.text
+    opened.set("n_steps", "1.5")
+    assert "must be a whole number" in opened.page.status.text
+    opened.set("n_steps", "301")
+    assert opened.page.status.text == drawn
