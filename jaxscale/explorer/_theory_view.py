@@ -46,8 +46,9 @@ class TheoryView:
         self._refused: ValueError | None = None  # to be said once the page is drawn
         self.x = self._asked_x = page.given.get("x", "")
         self.log = asked_log(page.given)
-        slopes = page.given.get("slopes", "-1")
-        self.slopes = "" if slopes == NO_SLOPES else slopes
+        self.slopes, self._references = "-1", [-1.0]
+        slopes = page.given.get("slopes", self.slopes)
+        self._take_slopes("" if slopes == NO_SLOPES else slopes)
         self._builder = Newest(page.document, compiled, self._built, page.say_error)
         self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
         for error in self.chosen.restore(page.given):
@@ -181,7 +182,7 @@ class TheoryView:
 
     def _python(self) -> str:
         """Lines that draw what is shown; made here, for what a browser sends is never run."""
-        log, slopes = log_option(self.log), self._references()
+        log, slopes = log_option(self.log), self._references
         self._own.update(local_names(self.system))
         return theory_code(self.system, self.x, self.knobs.get(self.x), log, slopes)
 
@@ -199,25 +200,29 @@ class TheoryView:
         self.log = log
         self._rebuild()
 
-    def _new_slopes(self, text: str) -> None:
-        self.slopes = text
-        self.page.say(self._without_theory())
-        self._refer()
-        self.code.text = self._python()
-        self._remember()
+    def _new_slopes(self, text: str) -> bool:
+        if not self._take_slopes(text):
+            return False
+        if not self._builder.is_busy:
+            self.page.say(self._without_theory())
+            self._refer()
+            self.code.text = self._python()
+            self._remember()
+        return True
 
-    def _references(self) -> list[float]:
-        """Exponents of the dotted lines; none where the field says no numbers."""
+    def _take_slopes(self, text: str) -> bool:
+        """Keep exponents of the dotted lines, or say why the text says none."""
         try:
-            return [number_of("slopes", s) for s in self.slopes.split(",") if s.strip()]
+            self._references = [number_of("slopes", s) for s in text.split(",") if s.strip()]
         except ValueError as error:
             self._refuse(error)
-            return []
+            return False
+        self.slopes = text
+        return True
 
     def _refer(self) -> None:
-        slopes = self._references()
         for figure in self.figures.values():
-            figure.refer(slopes)
+            figure.refer(self._references)
 
     def _remember(self) -> None:
         state = {"x": self._asked_x, "log": self.log if self.log != "auto" else ""}

@@ -140,7 +140,20 @@ def test_cleared_slopes_stay_cleared():
     opened = Opened(SYSTEM)
     opened.set("reference slopes", "")
     assert opened.address["slopes"] == "none"
-    assert Opened(SYSTEM, opened.address).view._references() == []
+    again = Opened(SYSTEM, opened.address)
+    assert again.widget("reference slopes").value == ""
+    assert again.view.slopes == ""
+
+
+def test_refused_slopes_are_said_and_give_way_to_the_last_good_ones():
+    opened = Opened(SYSTEM, {"slopes": "abc"})
+    assert "`slopes` must be a number, got &#x27;abc&#x27;" in opened.page.status.text
+    assert "slopes" not in opened.address
+    opened.set("reference slopes", "-0.5, -1")
+    assert opened.page.status.text == ""
+    opened.set("reference slopes", "-0.5; -1")
+    assert "must be a number" in opened.page.status.text
+    assert opened.widget("reference slopes").value == opened.address["slopes"] == "-0.5, -1"
 
 
 def test_a_class_of_a_function_is_named_in_the_python_and_given_to_files():
