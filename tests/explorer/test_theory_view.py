@@ -13,12 +13,13 @@ pytest.importorskip("bokeh")
 from bokeh.document import Document
 from bokeh.events import ButtonClick
 
+from jaxscale.explorer import _theory_view
 from jaxscale.explorer._curve_figure import Shown
 from jaxscale.explorer._curves import curves_of
 from jaxscale.explorer._export import export
 from jaxscale.explorer._knobs import knob_of
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._theory_request import slider_of
+from jaxscale.explorer._theory_request import compiled, slider_of
 from jaxscale.explorer._theory_view import TheoryView
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
@@ -192,3 +193,44 @@ def test_a_refusal_that_was_mended_is_not_said_again():
     assert "must be a whole number" in opened.page.status.text
     opened.set("n_steps", "301")
     assert opened.page.status.text == drawn
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """A structure of more than ten skills does not compile."""
+
+    def build(start):
+        if start[1].n_skills > 10:
+            raise MemoryError("too large")
+        return compiled(start)
+
+    monkeypatch.setattr(_theory_view, "compiled", build)
+
+
+def test_a_structure_that_does_not_compile_gives_way_to_what_is_drawn(fails):
+    opened = Opened(SYSTEM)
+    opened.set("learning_rate =", "0.2")
+    opened.set("reference slopes", "-2")
+    address = opened.address
+    opened.set("n_skills", "11")
+    assert "MemoryError: too large" in opened.page.status.text
+    assert opened.view.system.n_skills == 3
+    assert opened.widget("n_skills").value == "3"
+    assert opened.widget("learning_rate =").value == "0.2"
+    assert opened.address == address
+    opened.view._failed(MemoryError("too large"))
+    opened.set("n_skills", "11")  # before that is drawn
+    assert opened.view.system.n_skills == 3
+    opened.set("n_skills", "4")
+    assert opened.page.status.text == ""
+    assert opened.address == {**address, "set.n_skills": "4"}
+
+
+def test_an_address_that_does_not_compile_gives_way_to_the_system_itself(fails):
+    opened = Opened(SYSTEM, {"set.n_skills": "11", "x": "learning_rate"})
+    assert "MemoryError: too large" in opened.page.status.text
+    assert opened.view.figures
+    assert opened.address == {"x": "step"}
+    other = Opened(js.replace(SYSTEM, "n_skills", 11))
+    assert other.errors == ["too large"]
+    assert not other.view.figures
