@@ -20,6 +20,7 @@ from jaxscale.explorer._export import export
 from jaxscale.explorer._knobs import knob_of
 from jaxscale.explorer._page import Page
 from jaxscale.explorer._theory_request import compiled, slider_of
+from jaxscale.explorer._theory_state import ChosenSystem
 from jaxscale.explorer._theory_view import TheoryView
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
@@ -144,6 +145,22 @@ def test_cleared_slopes_stay_cleared():
     again = Opened(SYSTEM, opened.address)
     assert again.widget("reference slopes").value == ""
     assert again.view.slopes == ""
+
+
+def test_parts_and_shapes_that_bound_each_other_are_restored_in_any_order():
+    left, again = ChosenSystem(NETWORK), ChosenSystem(NETWORK)
+    for path, text in (("n_bits", "16"), ("skill_size", "2"), ("n_bits", "6")):
+        left.set(path, text)
+    assert list(left.address()) == ["set.n_bits", "set.skill_size"]
+    assert again.restore(left.address()) == []
+    assert again.system == left.system
+    errors = again.restore({"set.n_skills": "5", "set.n_bits": "8", "set.optimizer": "No"})
+    assert len(errors) == 2  # 8 bits are too few for 5 skills
+    assert (again.system.n_bits, again.system.n_skills) == (8, 2)
+    overlapping = js.replace(NETWORK, "skills", js.emergence.RandomSkills())
+    again = ChosenSystem(js.replace(overlapping, "n_bits", 6))
+    assert again.restore({"set.skills": "DisjointSkills", "set.n_bits": "8"}) == []
+    assert (again.system.skills, again.system.n_bits) == (js.emergence.DisjointSkills(), 8)
 
 
 def test_refused_slopes_are_said_and_give_way_to_the_last_good_ones():
