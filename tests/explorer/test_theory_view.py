@@ -148,12 +148,12 @@ def test_cleared_slopes_stay_cleared():
 
 
 def test_parts_and_shapes_that_bound_each_other_are_restored_in_any_order():
-    left, again = ChosenSystem(NETWORK), ChosenSystem(NETWORK)
+    reached, again = ChosenSystem(NETWORK), ChosenSystem(NETWORK)
     for path, text in (("n_bits", "16"), ("skill_size", "2"), ("n_bits", "6")):
-        left.set(path, text)
-    assert list(left.address()) == ["set.n_bits", "set.skill_size"]
-    assert again.restore(left.address()) == []
-    assert again.system == left.system
+        reached.set(path, text)
+    assert list(reached.address()) == ["set.n_bits", "set.skill_size"]
+    assert again.restore(reached.address()) == []
+    assert again.system == reached.system
     errors = again.restore({"set.n_skills": "5", "set.n_bits": "8", "set.optimizer": "No"})
     assert len(errors) == 2  # 8 bits are too few for 5 skills
     assert (again.system.n_bits, again.system.n_skills) == (8, 2)
