@@ -79,22 +79,18 @@ class ClosedForms:
         at = np.full(self.n_points, own) if at is None else at
         return columns, np.asarray(at, own.dtype), leaves
 
-    def __call__(
+    def with_claims(
         self, values: Values, at: Float[np.ndarray, " n"] | None = None
-    ) -> dict[str, np.ndarray]:
-        """Observables with a closed form, along `x` first; NaN where a closed form was not solved.
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Observables with a closed form, along `x` first, and where theory makes its claim.
+
+        Values are NaN where a closed form was not solved; claims have the same shapes.
 
         **Arguments**
 
         - `values`: numbers by path; the system's own where none is given.
         - `at`: `n_points` values of `x`.
         """
-        return self.with_claims(values, at)[0]
-
-    def with_claims(
-        self, values: Values, at: Float[np.ndarray, " n"] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Observables, and by name where theory makes its claim, with the same shapes."""
         with jax.enable_x64(True):
             predicted, claims = jax.device_get(self._program(*self._arguments(values, at)))
         status = predicted.pop(STATUS, None)

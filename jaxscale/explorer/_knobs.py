@@ -118,6 +118,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "if"
 
 
+def has(system: AbstractSystem | None, path: str) -> bool:
+    """Whether a system has a field at `path`."""
+    try:
+        get(system, path)
+    except ValueError:
+        return False
+    return True
+
+
 def knob_of(system: AbstractSystem, path: str) -> Knob:
     """Slider of the number at `path`, over its declared interval or about its present value."""
     value = float(get(system, path))
@@ -188,10 +197,7 @@ def _fits(system: AbstractSystem, path: str, cls: type) -> bool:
 
 def _part(system: AbstractSystem | None, path: str) -> Configurable | None:
     """The part of a system at `path`, None where it has none."""
-    try:
-        value = get(system, path)
-    except ValueError:
-        return None
+    value = get(system, path) if has(system, path) else None
     return value if isinstance(value, Configurable) else None
 
 

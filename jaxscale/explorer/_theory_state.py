@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxscale._system import AbstractSystem
-from jaxscale.explorer._knobs import chosen, integer_of, number_of
+from jaxscale.explorer._knobs import chosen, has, integer_of, number_of
 from jaxscale.paths import get, replace, replace_together
 
 SET = "set."  # begins the fields in an address
@@ -34,9 +34,17 @@ class ChosenSystem:
     def restore(self, given: Mapping[str, str]) -> list[ValueError]:
         """Set what an address says, and return why some of it is refused.
 
-        Parts are set first, then the numbers together, as some bound others.
+        Parts are set first, again while fewer are refused, then the numbers together: some bound
+        others.
         """
         fields = {n.removeprefix(SET): t for n, t in given.items() if n.startswith(SET)}
+        before, refused = len(fields), self._set_parts(fields)
+        while 0 < len(refused) < before:
+            before, refused = len(refused), self._set_parts(fields)
+        return refused + self._set_numbers()
+
+    def _set_parts(self, fields: Mapping[str, str]) -> list[ValueError]:
+        """Set parts and shapes, outer ones first, keep numbers, and return what is refused."""
         numbers, refused = {}, []
         for path in sorted(fields, key=lambda path: path.count(".")):
             try:
@@ -44,11 +52,11 @@ class ChosenSystem:
                     number_of(path, fields[path])
                     numbers[path] = fields[path]
                 else:
-                    refused += self.set(path, fields[path])
+                    self.set(path, fields[path])
             except ValueError as error:
                 refused.append(error)
         self._numbers = numbers
-        return refused + self._set_numbers()
+        return refused
 
     def set(self, path: str, text: str) -> list[ValueError]:
         """Set a field to what was chosen or typed, and return which numbers this drops, and why.
@@ -81,7 +89,7 @@ class ChosenSystem:
         If they refuse them together, those that they refuse one by one are dropped.
         """
         self.system, dropped = self.base, []
-        self._numbers = {p: t for p, t in self._numbers.items() if _has(self.system, p)}
+        self._numbers = {p: t for p, t in self._numbers.items() if has(self.system, p)}
         numbers = {path: number_of(path, text) for path, text in self._numbers.items()}
         try:
             self.system = replace_together(self.system, numbers)
@@ -95,12 +103,3 @@ class ChosenSystem:
                 text = self._numbers.pop(path)
                 dropped.append(ValueError(f"{path} = {text} was dropped: {error}"))
         return dropped
-
-
-def _has(system: AbstractSystem, path: str) -> bool:
-    """Whether a system has a field at `path`."""
-    try:
-        get(system, path)
-    except ValueError:
-        return False
-    return True

@@ -1,6 +1,7 @@
 """The theory of one system: every number on a slider, every closed form as a curve."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class TheoryView:
     """
 
     def __init__(self, page: Page, system: AbstractSystem):
-        self.page, self.chosen = page, ChosenSystem(system)
+        self.page, self._start = page, system
         self.figures: dict[str, CurveFigure] = {}
         self.knobs: dict[str, Knob] = {}
         self.forms: ClosedForms | None = None
@@ -43,14 +44,21 @@ class TheoryView:
         self._own: dict[str, Any] = {}  # what the Python of the page uses and does not make
         self._constants = page.text("", name="constants")
         self._rests: Any = None
-        self._refused: ValueError | None = None  # to be said once the page is drawn
-        self.x = self._asked_x = page.given.get("x", "")
-        self.log = asked_log(page.given)
-        slopes = page.given.get("slopes", "-1")
-        self.slopes = "" if slopes == NO_SLOPES else slopes
-        self._builder = Newest(page.document, compiled, self._built, page.say_error)
+        self._refused: Exception | None = None  # to be said once the page is drawn
+        self._drawn: dict[str, str] = {}  # address of what was drawn last
+        self.x = ""
+        self.slopes, self._references = "-1", [-1.0]
+        slopes = page.given.get("slopes", self.slopes)
+        self._take_slopes("" if slopes == NO_SLOPES else slopes)
+        self._builder = Newest(page.document, compiled, self._built, self._failed)
         self._newest = Newest(page.document, evaluated, self._shown, page.say_error)
-        for error in self.chosen.restore(page.given):
+        self._open(page.given)
+
+    def _open(self, given: Mapping[str, str]) -> None:
+        """Draw what an address says."""
+        self.chosen = ChosenSystem(self._start)
+        self._asked_x, self.log = given.get("x", ""), asked_log(given)
+        for error in self.chosen.restore(given):
             self._refuse(error)
         self._rebuild()
 
@@ -62,7 +70,7 @@ class TheoryView:
     def _refuse(self, error: ValueError) -> None:
         """Say what is wrong; of an address also once its page is drawn."""
         self.page.say_error(error)
-        if not self.figures:
+        if self.forms is None:
             self._refused = error
 
     def _try(self, path: str, text: str) -> bool:
@@ -79,6 +87,7 @@ class TheoryView:
 
     def _rebuild(self) -> None:
         """Compile the present structure in a thread, then draw it anew."""
+        self._goes_back = False
         self.page.say("compiling the closed forms ...")
         if not self.page.main.children:
             self.page.show([], [])
@@ -104,6 +113,15 @@ class TheoryView:
             self._newest.ask(request_of(self.system, forms, self.knobs, self.x))
         if self._fine is not None:
             self._when_at_rest()
+
+    def _failed(self, error: Exception) -> None:
+        """Go back to what was drawn last, at first to the system of no address, and say why."""
+        if self._builder.is_waiting:
+            return  # of a structure that was left meanwhile
+        if self._goes_back:  # to what fails, too
+            return self.page.say_error(error)
+        self._open(self._drawn)
+        self._refused, self._goes_back = error, True
 
     def _draw(self, result: tuple[Request, Any]) -> None:
         """Make the figures anew."""
@@ -172,16 +190,16 @@ class TheoryView:
 
     def _at_rest(self) -> None:
         self._rests = None
-        self._remember()
         if self._builder.is_busy:
             return
+        self._remember()
         self.code.text = self._python()
         if self._fine is not None:
             self._newest.ask(request_of(self.system, self._fine, self.knobs, self.x))
 
     def _python(self) -> str:
         """Lines that draw what is shown; made here, for what a browser sends is never run."""
-        log, slopes = log_option(self.log), self._references()
+        log, slopes = log_option(self.log), self._references
         self._own.update(local_names(self.system))
         return theory_code(self.system, self.x, self.knobs.get(self.x), log, slopes)
 
@@ -199,30 +217,35 @@ class TheoryView:
         self.log = log
         self._rebuild()
 
-    def _new_slopes(self, text: str) -> None:
-        self.slopes = text
-        self.page.say(self._without_theory())
-        self._refer()
-        self.code.text = self._python()
-        self._remember()
+    def _new_slopes(self, text: str) -> bool:
+        if not self._take_slopes(text):
+            return False
+        if not self._builder.is_busy:
+            self.page.say(self._without_theory())
+            self._refer()
+            self.code.text = self._python()
+            self._remember()
+        return True
 
-    def _references(self) -> list[float]:
-        """Exponents of the dotted lines; none where the field says no numbers."""
+    def _take_slopes(self, text: str) -> bool:
+        """Keep exponents of the dotted lines, or say why the text says none."""
         try:
-            return [number_of("slopes", s) for s in self.slopes.split(",") if s.strip()]
+            self._references = [number_of("slopes", s) for s in text.split(",") if s.strip()]
         except ValueError as error:
             self._refuse(error)
-            return []
+            return False
+        self.slopes = text
+        return True
 
     def _refer(self) -> None:
-        slopes = self._references()
         for figure in self.figures.values():
-            figure.refer(slopes)
+            figure.refer(self._references)
 
     def _remember(self) -> None:
         state = {"x": self._asked_x, "log": self.log if self.log != "auto" else ""}
         state["slopes"] = "" if self.slopes == "-1" else self.slopes.strip() or NO_SLOPES
-        self.page.remember(state | self.chosen.address())
+        self._drawn = state | self.chosen.address()
+        self.page.remember(self._drawn)
 
     def _controls(self) -> list[Any]:
         page = self.page
@@ -267,8 +290,8 @@ class TheoryView:
             figure.pin(is_pinned)
 
     def _without_theory(self) -> str:
-        if self.figures:
-            return "" if self._asked_x == self.x else (
-                f"no curve can be drawn over {self._asked_x} now: the x axis is {self.x} meanwhile"
-            )  # fmt: skip
-        return why_no_theory(self.system)
+        if not self.system.schema.predicted():
+            return why_no_theory(self.system)
+        return "" if self._asked_x == self.x else (
+            f"no curve can be drawn over {self._asked_x} now: the x axis is {self.x} meanwhile"
+        )  # fmt: skip

@@ -19,12 +19,12 @@ PREDICTED = [n for n, s in SYSTEMS.items() if s.schema.predicted() and n != "one
 def test_they_equal_predict_and_read_what_they_depend_on(name):
     system = SYSTEMS[name]
     forms = ClosedForms(system)
-    assert_close(forms({}), _predicted(system), 1e-12)
-    start, changing = forms({}), set()
+    assert_close(forms.with_claims({})[0], _predicted(system), 1e-12)
+    start, changing = forms.with_claims({})[0], set()
     for path in forms.paths:
         moved = float(get(system, path)) * 1.3 + 0.01
         moved = round(moved + 1) if get(system, path).dtype.kind == "i" else moved
-        other = forms({path: moved})
+        other = forms.with_claims({path: moved})[0]
         same = all(np.array_equal(start[n], other[n], equal_nan=True) for n in start)
         if not same:
             changing.add(path)
@@ -39,10 +39,10 @@ def test_they_equal_predict_and_read_what_they_depend_on(name):
 def test_a_value_is_that_of_a_system_with_it_and_compiles_nothing():
     system = SYSTEMS["least norm, few features"]
     forms = ClosedForms(system)
-    forms({})
+    forms.with_claims({})
     values = {"spectrum_exponent": 0.7, "n_samples": 90.0}
     with compilations() as programs:
-        moved = forms(values)
+        moved = forms.with_claims(values)[0]
     assert not programs
     for path, value in values.items():
         system = replace(system, path, value)
@@ -53,7 +53,8 @@ def test_along_a_field():
     system = SYSTEMS["multilinear"]
     knob = knob_of(system, "skill_exponent")
     at = knob.spaced(4)
-    along = ClosedForms(system, "skill_exponent", 4)({"target_scale": 2.0}, at)
+    forms = ClosedForms(system, "skill_exponent", 4)
+    along = forms.with_claims({"target_scale": 2.0}, at)[0]
     for k, value in enumerate(at):
         one = replace(replace(system, "target_scale", 2.0), "skill_exponent", value)
         assert_close({n: v[k] for n, v in along.items()}, _predicted(one), 1e-12)
@@ -100,4 +101,4 @@ def test_tables_are_arguments_too():
 
     for variance in ([1.0, 0.5, 0.25], [9.0, 0.5, 0.25]):
         one = system(variance)
-        assert_close(ClosedForms(one)({}), _predicted(one), 1e-12)
+        assert_close(ClosedForms(one).with_claims({})[0], _predicted(one), 1e-12)

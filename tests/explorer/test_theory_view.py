@@ -13,15 +13,18 @@ pytest.importorskip("bokeh")
 from bokeh.document import Document
 from bokeh.events import ButtonClick
 
+from jaxscale.explorer import _theory_view
 from jaxscale.explorer._curve_figure import Shown
 from jaxscale.explorer._curves import curves_of
 from jaxscale.explorer._export import export
 from jaxscale.explorer._knobs import knob_of
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._theory_request import slider_of
+from jaxscale.explorer._theory_request import compiled, slider_of
+from jaxscale.explorer._theory_state import ChosenSystem
 from jaxscale.explorer._theory_view import TheoryView
 
 SYSTEM = js.emergence.MultilinearSkills(n_skills=3, n_steps=20)
+NETWORK = js.emergence.ParityNetwork(n_bits=12, n_skills=2, skill_size=4)
 SECONDS = 60
 
 
@@ -139,7 +142,36 @@ def test_cleared_slopes_stay_cleared():
     opened = Opened(SYSTEM)
     opened.set("reference slopes", "")
     assert opened.address["slopes"] == "none"
-    assert Opened(SYSTEM, opened.address).view._references() == []
+    again = Opened(SYSTEM, opened.address)
+    assert again.widget("reference slopes").value == ""
+    assert again.view.slopes == ""
+
+
+def test_parts_and_shapes_that_bound_each_other_are_restored_in_any_order():
+    reached, again = ChosenSystem(NETWORK), ChosenSystem(NETWORK)
+    for path, text in (("n_bits", "16"), ("skill_size", "2"), ("n_bits", "6")):
+        reached.set(path, text)
+    assert list(reached.address()) == ["set.n_bits", "set.skill_size"]
+    assert again.restore(reached.address()) == []
+    assert again.system == reached.system
+    errors = again.restore({"set.n_skills": "5", "set.n_bits": "8", "set.optimizer": "No"})
+    assert len(errors) == 2  # 8 bits are too few for 5 skills
+    assert (again.system.n_bits, again.system.n_skills) == (8, 2)
+    overlapping = js.replace(NETWORK, "skills", js.emergence.RandomSkills())
+    again = ChosenSystem(js.replace(overlapping, "n_bits", 6))
+    assert again.restore({"set.skills": "DisjointSkills", "set.n_bits": "8"}) == []
+    assert (again.system.skills, again.system.n_bits) == (js.emergence.DisjointSkills(), 8)
+
+
+def test_refused_slopes_are_said_and_give_way_to_the_last_good_ones():
+    opened = Opened(SYSTEM, {"slopes": "abc"})
+    assert "`slopes` must be a number, got &#x27;abc&#x27;" in opened.page.status.text
+    assert "slopes" not in opened.address
+    opened.set("reference slopes", "-0.5, -1")
+    assert opened.page.status.text == ""
+    opened.set("reference slopes", "-0.5; -1")
+    assert "must be a number" in opened.page.status.text
+    assert opened.widget("reference slopes").value == opened.address["slopes"] == "-0.5, -1"
 
 
 def test_a_class_of_a_function_is_named_in_the_python_and_given_to_files():
@@ -162,3 +194,60 @@ def test_what_goes_wrong_before_a_file_is_made_is_said():
     button = opened.widget("CSV")
     button._trigger_event(ButtonClick(button))
     assert "AttributeError" in opened.page.status.text
+
+
+def test_a_closed_form_that_does_not_depend_on_x_is_one():
+    opened = Opened(NETWORK, {"x": "init_scale"})
+    assert not opened.view.figures
+    assert "Independent of init_scale" in opened.view._constants.text
+    assert opened.page.status.text == ""
+
+
+def test_a_refusal_that_was_mended_is_not_said_again():
+    opened = Opened(js.emergence.ParityTransformer(n_steps=300))  # no figures
+    drawn = opened.page.status.text
+    opened.set("n_steps", "1.5")
+    assert "must be a whole number" in opened.page.status.text
+    opened.set("n_steps", "301")
+    assert opened.page.status.text == drawn
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """A structure of more than ten skills does not compile."""
+
+    def build(start):
+        if start[1].n_skills > 10:
+            raise MemoryError("too large")
+        return compiled(start)
+
+    monkeypatch.setattr(_theory_view, "compiled", build)
+
+
+def test_a_structure_that_does_not_compile_gives_way_to_what_is_drawn(fails):
+    opened = Opened(SYSTEM)
+    opened.set("learning_rate =", "0.2")
+    opened.set("reference slopes", "-2")
+    address = opened.address
+    opened.set("n_skills", "11")
+    assert "MemoryError: too large" in opened.page.status.text
+    assert opened.view.system.n_skills == 3
+    assert opened.widget("n_skills").value == "3"
+    assert opened.widget("learning_rate =").value == "0.2"
+    assert opened.address == address
+    opened.view._failed(MemoryError("too large"))
+    opened.set("n_skills", "11")  # before that is drawn
+    assert opened.view.system.n_skills == 3
+    opened.set("n_skills", "4")
+    assert opened.page.status.text == ""
+    assert opened.address == {**address, "set.n_skills": "4"}
+
+
+def test_an_address_that_does_not_compile_gives_way_to_the_system_itself(fails):
+    opened = Opened(SYSTEM, {"set.n_skills": "11", "x": "learning_rate"})
+    assert "MemoryError: too large" in opened.page.status.text
+    assert opened.view.figures
+    assert opened.address == {"x": "step"}
+    other = Opened(js.replace(SYSTEM, "n_skills", 11))
+    assert other.errors == ["too large"]
+    assert not other.view.figures
