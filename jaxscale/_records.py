@@ -1,5 +1,6 @@
 """What a trained run records, and whether it is healthy."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array, Bool
 
 from jaxscale._status import DIVERGED, Status
 from jaxscale._system import Observables
+from jaxscale._text import WIDTH, described
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
@@ -31,16 +33,61 @@ def stop_steps(system: Any) -> tuple[int, ...]:
     return tuple(sorted({0, *system.record_steps, *system.checkpoints, system.n_steps}))
 
 
+def next_state(system: Any, state: Any, key: Any) -> Any:
+    """State after one more step; `ValueError` unless its leaves are like those before."""
+    after = system.step(state, key)
+    before, tree = jax.tree.flatten_with_path(state)
+    leaves, new_tree = jax.tree.flatten(after)
+    changed = "" if tree == new_tree else f"{_form(state)} became {_form(after)}"
+    for (path, was), now in () if changed else zip(before, leaves, strict=True):
+        weak = jax.typeof(was).weak_type and jnp.shape(was) == jnp.shape(now)  # JAX promotes it
+        if not weak and _form(was) != _form(now):
+            where = f"leaf {jax.tree_util.keystr(path)} " if path else ""
+            changed = changed or f"{where}{_form(was)} became {_form(now)}"
+    if changed:
+        name = type(system).__name__
+        raise ValueError(f"`step` of {name} must return a state like that of `init`: {changed}.")
+    return after
+
+
+def _form(tree: Any) -> str:
+    """Type and shape of a leaf, `float32[2]`; a tree in a few words."""
+    if eqx.is_array_like(tree):
+        return f"{jax.typeof(tree).dtype}{list(jnp.shape(tree))}".replace(" ", "")
+    text = eqx.tree_pformat(tree, width=10**6)
+    return text if len(text) <= WIDTH else f"a {type(tree).__name__}"
+
+
+def observed_of(system: Any, state: Any) -> Observables:
+    """What `observe` returns, as arrays; `ValueError` unless it is numbers with a scalar loss."""
+    observed, name = system.observe(state), type(system).__name__
+    if not isinstance(observed, Mapping) or "loss" not in observed:
+        what = ", ".join(observed) if isinstance(observed, Mapping) else described(observed)
+        raise ValueError(
+            f"`observe` of {name} must return 'loss', which says whether a run is healthy; it "
+            f"returns {what}."
+        )
+    arrays = {}
+    for key, value in observed.items():
+        if not eqx.is_array_like(value):
+            raise ValueError(
+                f"`observe` of {name} must return numbers, got {described(value)} for {key!r}."
+            )
+        plain = isinstance(value, int | float)
+        arrays[key] = jnp.asarray(value, system.dtype if plain else None)
+    if shape := arrays["loss"].shape:
+        raise ValueError(
+            f"`observe` of {name} must return a scalar 'loss', got shape {shape}: return its mean, "
+            "and the rest under a name of its own."
+        )
+    return arrays
+
+
 def examined(
     system: Any, state: Any, status: Any, start_loss: Any, at_start: Any
 ) -> tuple[Any, Any, Observables]:
     """Status, loss at the start, and observables (blank from the first bad record on)."""
-    observed = system.observe(state)
-    if "loss" not in observed:
-        raise ValueError(
-            f"`observe` of {type(system).__name__} must return 'loss', which says whether a run is "
-            f"healthy; it returns {', '.join(observed)}."
-        )
+    observed = observed_of(system, state)
     loss = observed["loss"]
     start_loss = jnp.where(at_start, loss, start_loss)
     over = (loss > DIVERGED * start_loss) & (start_loss > 0)

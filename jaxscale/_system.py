@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Key, Num
 
 from jaxscale._deprecated import warn_deprecated
-from jaxscale._text import unknown
-from jaxscale.fields import Configurable, declared_sizes, is_traced, recorded, size_names
+from jaxscale._text import described
+from jaxscale.fields import Configurable, as_real, declared_sizes, is_traced, recorded, size_names
 
 Observables: TypeAlias = dict[str, Num[Array, "..."]]
 
@@ -61,6 +61,12 @@ class Observable(eqx.Module):
             warn_deprecated("limits of an observable without a closed form", "no_theory")
             object.__setattr__(self, "no_theory", self.limits)
             object.__setattr__(self, "limits", "")
+        if not isinstance(self.dims, tuple) or not all(isinstance(d, str) for d in self.dims):
+            way = f": write ({self.dims!r},)" if isinstance(self.dims, str) else ""
+            raise ValueError(
+                f"`dims` of the observable {self.description!r} must be a tuple of names, got "
+                f"{self.dims!r}{way}."
+            )
 
 
 def no_closed_form(system: "AbstractSystem", parts: Iterable[str]) -> str:
@@ -78,6 +84,21 @@ class Schema(eqx.Module):
     coordinates: Mapping[str, np.ndarray]
     regime: str = ""
     solved: bool = False
+
+    def __check_init__(self):
+        for name, observable in self.observables.items():
+            if not isinstance(observable, Observable):
+                raise ValueError(
+                    f"`observables` of a schema must be of js.Observable, got "
+                    f"{described(observable)} for {name!r}."
+                )
+            for dim in observable.dims:
+                if dim not in self.coordinates:
+                    raise ValueError(
+                        f"each dimension of `{name}` must be one of the coordinates of its schema "
+                        f"({', '.join(self.coordinates) or 'none'}), got {dim!r}: give the schema "
+                        f"one, such as {{{dim!r}: np.arange(3)}}."
+                    )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the observable `name`."""
@@ -100,12 +121,9 @@ class Schema(eqx.Module):
 
         **Raises** `ValueError` for a name that is taken or a dimension without coordinates.
         """
-        for name, observable in observables.items():
+        for name in observables:
             if name in self.observables:
                 raise ValueError(f"`{name}` is an observable already; choose another name.")
-            for dim in observable.dims:
-                if dim not in self.coordinates:
-                    raise unknown(f"each dimension of `{name}`", dim, self.coordinates)
         return dataclasses.replace(self, observables={**self.observables, **observables})
 
     def predicted(self) -> list[str]:
@@ -146,9 +164,32 @@ class Work(eqx.Module):
     quick: bool = False
 
     def __check_init__(self):
+        for name in ("flops", "working_floats", "resident_floats", "n_steps"):
+            value = getattr(self, name)
+            if type(value) is not float or not 0 <= value < math.inf:  # plans make many
+                as_real(f"{name}` of `Work", value, at_least=0.0)
         if self.traffic_floats is None:
             moved = TRAFFIC_PASSES * self.working_floats * self.n_steps
             object.__setattr__(self, "traffic_floats", moved)
+
+
+def require_schema(system: "AbstractSystem") -> None:
+    """Raise `ValueError` unless the schema of a system is one."""
+    if not isinstance(system.schema, Schema):
+        raise ValueError(
+            f"`schema` of {type(system).__name__} must be a property that returns a js.Schema, got "
+            f"{described(system.schema)}."
+        )
+
+
+def require_work(system: "AbstractSystem") -> None:
+    """Raise `ValueError` unless a system counts its work."""
+    work = system.work() if callable(system.work) else system.work
+    if not callable(system.work) or not isinstance(work, Work):
+        raise ValueError(
+            f"`work` of {type(system).__name__} must be a method that returns a js.Work, got "
+            f"{described(work)}."
+        )
 
 
 def largest_divisor(n: int, most: float) -> int:

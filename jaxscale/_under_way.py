@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Key
 
-from jaxscale._records import blank, examined, results_at_records, stop_steps
+from jaxscale._records import (
+    blank,
+    examined,
+    next_state,
+    observed_of,
+    results_at_records,
+    stop_steps,
+)
 from jaxscale._status import Status
 from jaxscale._system import Observables
 from jaxscale.training import INIT_STREAM, STEP_STREAM, cast
@@ -40,7 +47,7 @@ def begin(system: Any, key: Key[Array, ""]) -> Training:
 
     history = {
         name: jnp.broadcast_to(blank(name, value.dtype), (n_stops, *value.shape))
-        for name, value in jax.eval_shape(system.observe, state).items()
+        for name, value in jax.eval_shape(functools.partial(observed_of, system), state).items()
     }
     status = jnp.asarray(Status.ok, jnp.int32)
     return Training(state, status, jnp.asarray(jnp.inf, system.dtype), history)
@@ -85,7 +92,7 @@ def _stepped(first: Any, last: Any, system: Any, key: Any, training: Training) -
     system, step_key = cast(system, system.dtype), jr.fold_in(key, STEP_STREAM)
 
     def one_step(t: Any, state: Any) -> Any:
-        return system.step(state, jr.fold_in(step_key, t))
+        return next_state(system, state, jr.fold_in(step_key, t))
 
     state = jax.lax.fori_loop(first, last, one_step, training.state)
     return dataclasses.replace(training, state=state)

@@ -21,9 +21,10 @@ from jaxtyping import Array, Bool, Key
 
 from jaxscale._arguments import hinted
 from jaxscale._convert import require_float64, require_float_type
-from jaxscale._records import examined, results_at_records, stop_steps
+from jaxscale._records import examined, next_state, results_at_records, stop_steps
 from jaxscale._status import Status
 from jaxscale._system import AbstractSystem, Observables
+from jaxscale._text import described
 from jaxscale.fields import Steps, as_int
 from jaxscale.keys import check_key
 
@@ -166,7 +167,7 @@ def trajectory(system: AbstractTrainedSystem, key: Key[Array, ""]) -> tuple[Any,
     step_key = jr.fold_in(key, STEP_STREAM)
 
     def one_step(t: Any, state: Any) -> Any:
-        return system.step(state, jr.fold_in(step_key, t))
+        return next_state(system, state, jr.fold_in(step_key, t))
 
     def segment(carry: Any, bounds: Any) -> Any:
         last_good, status, start_loss = carry
@@ -209,6 +210,10 @@ def train(system: AbstractSystem, key: Key[Array, ""]) -> Any:
     >>> print(np.asarray(state.a * state.b).round(3))  # the skill strengths
     [0.119 0.024 0.016]
     """
+    if not isinstance(system, AbstractSystem):
+        way = ": take one run, js.train(*js.select(js.run(grid), seed=0))"
+        way = "" if isinstance(system, type) else way
+        raise ValueError(f"`system` must be an AbstractSystem, got {described(system)}{way}.")
     if not isinstance(system, AbstractTrainedSystem):
         raise ValueError(
             f"`system` must be trained step by step, got {type(system).__name__}; "

@@ -249,6 +249,14 @@ UNNAMED = pandas.DataFrame({"params": [1e6, 2e6], "n_tokens": [1e8, 2e8], "loss"
             "got the class ParityNetwork (write ParityNetwork() for an object of it).",
         ),
         (lambda runs: js.Grid(emergence.ParityNetwork), "got the class ParityNetwork (write"),
+        (
+            lambda runs: js.train(js.Grid(emergence.MultilinearSkills()), jax.random.key(0)),
+            "got Grid(MultilinearSkills, {}, seeds=1): take one run, js.train(*js.select(js.run(",
+        ),
+        (
+            lambda runs: js.train(emergence.MultilinearSkills, jax.random.key(0)),
+            "got the class MultilinearSkills (write MultilinearSkills() for an object of it).",
+        ),
         (lambda runs: js.fit_loss_surface([1.0] * 3, [1.0] * 2, [1.0] * 2), "got 3, 2, 2."),
         (
             lambda runs: js.calibrate(js.forms.chinchilla, UNNAMED),

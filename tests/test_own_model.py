@@ -1,6 +1,7 @@
 """The example of a model of one's own: 70 lines, and every tool of the package works on it."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 import jaxscale as js
 from jaxscale import cli
+from jaxscale.fields import Real, Steps, dtype_field, real, record_field, static_int
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "power_law_regression.py"
 AXES = {"n_features": [8, 24, 40], "learning_rate": [0.2, 0.6], "spectrum_exponent": [0.5, 1.0]}
@@ -205,3 +207,194 @@ def test_a_sweep_file_with_a_bad_class_is_refused(folder, module, cls, words):
         js.Grid.from_toml(str(folder / "sweep.toml"))
     for word in words:
         assert word in str(error.value)
+
+
+MISTAKES = {  # what a method returns, from what it should: the method is the first word
+    "schema a dict": lambda schema: dict(schema.observables),
+    "work a number": lambda work: 5,
+    "work negative": lambda work: js.Work(-1.0, 0.0, 0.0, 0),
+    "predict nothing": lambda predicted: None,
+    "predict a number": lambda predicted: {"loss": 3.0},
+    "step another shape": lambda state: jnp.stack([state, state]),
+    "step another type": lambda state: state.astype("float16"),
+    "step nothing": lambda state: None,
+    "step a dictionary": lambda state: {"w": state},
+    "observe nothing": lambda observed: None,
+    "observe a text": lambda observed: {"loss": "small"},
+    "observe a vector": lambda observed: {"loss": jnp.ones(3) * observed["loss"]},
+    "observe more of it": lambda observed: {**observed, "added": observed["loss"]},
+    "observe numbers": lambda observed: {"loss": 3.0},
+}
+
+
+class Mode(js.AbstractTrainedSystem):
+    """A mode that decays, one of whose methods may be mistaken."""
+
+    noise: Real = real(0.5)
+    mistake: str = eqx.field(static=True, default="")
+    n_steps: int = static_int(3)
+    record: Steps | None = record_field()
+    dtype: str = dtype_field("float32")
+
+    def of(self, method, right):
+        mistaken = self.mistake.partition(" ")[0] == method
+        return MISTAKES[self.mistake](right) if mistaken else right
+
+    @property
+    def schema(self):
+        loss = js.Observable(("step",), "1", "loss", js.TheoryKind.exact)
+        steps = np.asarray(self.record_steps)
+        return self.of("schema", js.Schema({"loss": loss}, {"step": steps}))
+
+    def init(self, key):
+        return jnp.ones((), self.dtype)
+
+    def step(self, state, key):
+        return self.of("step", state * 0.5)
+
+    def observe(self, state):
+        return self.of("observe", {"loss": state**2})
+
+    def predict(self):
+        steps = jnp.asarray(self.record_steps, "float32")
+        return self.of("predict", {"loss": 0.25**steps})
+
+    def work(self):
+        return self.of("work", js.Work(5.0 * self.n_steps, 1.0, 1.0, self.n_steps))
+
+
+LIKE = "`step` of Mode must return a state like that of `init`"
+OBSERVE = "`observe` of Mode must return"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("step another shape", f"{LIKE}: float32[] became float32[2]."),
+        ("step another type", f"{LIKE}: float32[] became float16[]."),
+        ("step nothing", f"{LIKE}: float32[] became None."),
+        ("step a dictionary", f"{LIKE}: float32[] became {{'w': f32[]}}."),
+        ("observe nothing", f"{OBSERVE} 'loss', which says whether a run is healthy; it returns "
+         "None."),
+        ("observe a text", f"{OBSERVE} numbers, got 'small' for 'loss'."),
+        ("observe a vector", f"{OBSERVE} a scalar 'loss', got shape (3,): return its mean"),
+    ],
+)  # fmt: skip
+def test_a_step_or_a_loss_of_another_shape_is_refused(mistake, message, tmp_path):
+    system, key = Mode(mistake=mistake), jax.random.key(0)
+    plan = js.plan(js.Grid(system), keep_states=True)  # in stretches
+    for call in (
+        lambda: js.run(js.Grid(system)),
+        lambda: js.train(system, key),
+        lambda: js.run(plan, store=tmp_path / "runs.zarr"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+class Weights(Mode):
+    """A mode whose state is a dictionary, and its second leaf grows."""
+
+    def init(self, key):
+        return {"v": super().init(key), "w": super().init(key)}
+
+    def step(self, state, key):
+        return {"v": state["v"], "w": jnp.stack([state["w"]] * 2)}
+
+    def observe(self, state):
+        return super().observe(state["v"])
+
+
+def test_the_leaf_that_changed_is_named():
+    with pytest.raises(ValueError, match=r"`init`: leaf \['w'\] float32\[\] became float32\[2\]\."):
+        js.train(Weights(), jax.random.key(0))
+
+
+def test_observables_may_be_python_numbers(tmp_path):
+    grid = js.Grid(Mode(mistake="observe numbers"), seeds=2)
+    plan = js.plan(grid, keep_states=True)
+    for runs in (js.run(grid), js.run(plan, store=tmp_path / "runs.zarr")):
+        np.testing.assert_array_equal(runs.loss, np.full(runs.loss.shape, 3.0))
+        assert runs.loss.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "mistake", "message"),
+    [
+        (js.plan, "schema a dict", "`schema` of Mode must be a property that returns a js.Schema"),
+        (js.run, "schema a dict", "`schema` of Mode must be a property that returns a js.Schema"),
+        (js.predict, "schema a dict", "`schema` of Mode must be a property that returns"),
+        (js.plan, "work a number", "`work` of Mode must be a method that returns a js.Work, got 5"),
+        (js.plan, "work negative", "`flops` of `Work` must be at least 0, got -1.0."),
+        (js.predict, "predict nothing", "`predict` of Mode must return a dictionary of arrays, got "
+         "None."),
+        (js.run, "observe more of it", "`schema` of Mode must declare 'added', which it returns "
+         "with shape (4,): return `schema.adding(added=js.Observable(dims, units, description))`"),
+    ],
+)  # fmt: skip
+def test_what_another_method_returns_is_checked(call, mistake, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(js.Grid(Mode(mistake=mistake)))
+
+
+class Unworked(Mode):
+    """A mode that says that it has no work."""
+
+    work = None
+
+
+def test_a_model_counts_its_work():
+    with pytest.raises(ValueError, match=r"`work` of Unworked must be a method .*, got None"):
+        js.plan(js.Grid(Unworked()))
+
+
+def test_a_prediction_that_is_a_python_number_is_refused_by_its_shape():
+    grid = js.Grid(Mode(mistake="predict a number", record=[3]))
+    with pytest.raises(ValueError, match=r"must return 'loss' with dimensions .*, got \(\)"):
+        js.predict(grid)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: js.Observable("step", "1", "spread"), "`dims` of the observable 'spread' must be "
+         "a tuple of names, got 'step': write ('step',)."),
+        (lambda: js.Observable((1,), "1", "spread"), "must be a tuple of names, got (1,)."),
+        (lambda: js.Schema({"v": js.Observable(("step", "mode"), "1", "")}, {"step": np.arange(3)}),
+         "each dimension of `v` must be one of the coordinates of its schema (step), got 'mode': "
+         "give the schema one, such as {'mode': np.arange(3)}."),
+        (lambda: js.Schema({"v": ("step",)}, {"step": np.arange(3)}),
+         "`observables` of a schema must be of js.Observable, got ('step',) for 'v'."),
+    ],
+)  # fmt: skip
+def test_a_schema_has_all_that_its_observables_need(build, message):
+    with pytest.raises((ValueError, TypeError)) as error:
+        build()
+    if isinstance(error.value, ValueError):  # else beartype has refused it first
+        assert message in str(error.value)
+
+
+class Modes(Mode):
+    """Three modes along a dimension that may have the name of an axis."""
+
+    dim: str = eqx.field(static=True, default="mode")
+
+    @property
+    def schema(self):
+        own, modes = super().schema, js.Observable(("step", self.dim), "1", "weights")
+        coordinates = {**own.coordinates, self.dim: np.arange(3)}
+        return js.Schema(own.observables, coordinates).adding(weights=modes)
+
+    def observe(self, state):
+        return super().observe(state) | {"weights": jnp.stack([state] * 3)}
+
+
+@pytest.mark.parametrize(
+    ("dim", "words"), [("noise", "an axis"), ("seed", "what results .*"), ("status", "what res.*")]
+)
+def test_a_dimension_has_a_name_of_its_own(dim, words):
+    axes = {"noise": [0.1, 0.2, 0.3]}
+    message = f"dimension `{dim}` of Modes has the name of {words}: rename it in `schema`"
+    with pytest.raises(ValueError, match=message):
+        js.plan(js.Grid(Modes(dim=dim), axes))
+    assert js.run(js.Grid(Modes(), axes)).weights.dims == ("noise", "seed", "step", "mode")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxscale._devices import host_memory
-from jaxscale._system import AbstractSystem, largest_divisor
+from jaxscale._system import AbstractSystem, largest_divisor, require_schema
 from jaxscale._targets import Target
 from jaxscale.paths import replace
 from jaxscale.sweep._grid import Grid, positions
@@ -240,6 +240,7 @@ def uncut_bucket(grid: Grid, run_ids: np.ndarray, stretched: bool = False) -> Bu
     """Bucket of runs that share a structure, in one chunk and one group."""
     columns, seeds = columns_of(grid, run_ids)
     padded = padded_to(structural_system(grid, run_ids), columns)
+    require_schema(padded)
     n = len(run_ids)
     return Bucket(padded, run_ids, columns, seeds, n, n, 1, stretched=stretched)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxscale._arguments import hinted
 from jaxscale._deprecated import warn_deprecated
 from jaxscale._status import STATUS
-from jaxscale._system import Schema
+from jaxscale._system import Schema, require_work
 from jaxscale._table import Column, Table
 from jaxscale._targets import Target
 from jaxscale._text import as_text, counted, described, duration, unknown
@@ -289,6 +289,7 @@ def plan_of(
     if reason := grid.system.unsupported(target.platform):
         name = type(grid.system).__name__
         raise ValueError(f"`target` {target} cannot run {name}: {reason}; plan it for another.")
+    require_work(grid.system)
     parts, own_flops = divided(grid, run_ids, options.max_programs, target)
     buckets = tuple(
         quick_if_brief(planned_bucket(grid, ids, target, *bounds, options.keep_states))
@@ -309,10 +310,18 @@ def plan_of(
 def require_own_names(
     grid: Grid, schemas: Sequence[Schema], names: Sequence[Iterable[str]]
 ) -> None:
-    """Refuse observables that have the name of something else in the results."""
+    """Refuse observables and dimensions with the name of something else in the results."""
     taken = dict.fromkeys(EVERY_RUN, f"what results have of every run ({', '.join(EVERY_RUN)})")
-    taken |= {name: "a dimension of its schema" for s in schemas for name in s.coordinates}
     taken |= dict.fromkeys(grid.axes, "an axis")
+    pairs = list(zip(schemas, names, strict=True))
+    dims = (dim for s, own in pairs for name in own for dim in s.observables[name].dims)
+    for dim in (dim for dim in dims if dim in taken):
+        raise ValueError(
+            f"dimension `{dim}` of {type(grid.system).__name__} has the name of {taken[dim]}: "
+            "rename it in `schema`."
+        )
+    own_dims = (name for s in schemas for name in s.coordinates if name not in taken)
+    taken |= dict.fromkeys(own_dims, "a dimension of its schema")
     for name in (name for own in names for name in own if name in taken):
         raise ValueError(
             f"observable `{name}` of {type(grid.system).__name__} has the name of {taken[name]}: "

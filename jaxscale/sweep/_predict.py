@@ -141,16 +141,20 @@ def predict_columns(system: AbstractSystem, columns: dict[str, Any], n_runs: int
         return set_leaves(system, column).predict()
 
     if not columns:
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *x.shape)), one({}))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_runs, *jnp.shape(x))), one({}))
     traced = {path: jnp.asarray(column) for path, column in columns.items()}
     if n_runs <= PREDICTED_AT_ONCE:
         return jax.vmap(one)(traced)
     return jax.lax.map(one, traced, batch_size=PREDICTED_AT_ONCE)
 
 
-def _check_predicted(system: AbstractSystem, predicted: Mapping[str, Any]) -> None:
+def _check_predicted(system: AbstractSystem, predicted: Any) -> None:
     """Raise `ValueError` unless a system predicts what its schema says."""
     name, schema = type(system).__name__, system.schema
+    if not isinstance(predicted, Mapping):
+        raise ValueError(
+            f"`predict` of {name} must return a dictionary of arrays, got {described(predicted)}."
+        )
     for observable in schema.predicted():
         if observable not in predicted:
             raise ValueError(

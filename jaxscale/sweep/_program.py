@@ -10,7 +10,7 @@ program, so that a process compiles once per structure and shape.
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -23,6 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxscale._compilation import quick_options
 from jaxscale._status import STATUS
 from jaxscale._system import AbstractSystem
+from jaxscale._text import described
 from jaxscale.keys import IMPLEMENTATION
 from jaxscale.paths import set_leaves
 from jaxscale.sweep._bucket import Bucket
@@ -236,9 +237,13 @@ def _arguments(bucket: Bucket, first: int, n_groups: int) -> tuple[Any, dict[str
     return np.int32(n_groups), columns, put(bucket.seeds)
 
 
-def check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
+def check_outputs(system: AbstractSystem, returned: Any) -> None:
     """Raise `ValueError` unless a system returns what its schema declares."""
     name, schema = type(system).__name__, system.schema
+    if not isinstance(returned, Mapping):
+        raise ValueError(
+            f"`simulate` of {name} must return a dictionary of arrays, got {described(returned)}."
+        )
     declared = {n: schema.shape(n) for n in schema.observables} | {STATUS: ()}
     for observable in {**declared, **returned}:
         if observable not in returned:
@@ -247,10 +252,16 @@ def check_outputs(system: AbstractSystem, returned: dict[str, Any]) -> None:
                 f"({', '.join(returned)})."
             )
         shape = returned[observable].shape[2:]
-        if declared.get(observable) != shape:
-            what = f"with shape {declared[observable]}" if observable in declared else "not at all"
+        if observable not in declared:
             raise ValueError(
-                f"`schema` of {name} declares {observable!r} {what}, it returns shape {shape}."
+                f"`schema` of {name} must declare {observable!r}, which it returns with shape "
+                f"{shape}: return `schema.adding({observable}=js.Observable(dims, units, "
+                "description))` from it."
+            )
+        if declared[observable] != shape:
+            raise ValueError(
+                f"`schema` of {name} declares {observable!r} with shape {declared[observable]}, "
+                f"it returns shape {shape}."
             )
 
 
