@@ -167,6 +167,11 @@ class Sweep:
         """Axes of the grid with more than one value."""
         return [d for d, values in self.grid.axes.items() if len(values) > 1]
 
+    @functools.cached_property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Values of all dimensions: sweeps that share them can share figures."""
+        return {str(d): self.runs[d].values.tolist() for d in self.runs.dims}
+
     @property
     def observables(self) -> list[str]:
         """Names of what was measured of every run, the loss first."""

@@ -107,8 +107,10 @@ class SweepView:
         every = None if result.all is None else thinned(result.all)
         lines = has_line(result.curves, logs)
         drawable = bool(lines.any())
+        unit = result.sweep.runs[view.observable].attrs.get("units", "")
+        label = with_unit(view.observable, unit)
         kind = (
-            view.observable, view.x, view.color, view.panel, result.curves.labels,
+            label, view.x, view.color, view.panel, result.sweep.coordinates, result.curves.labels,
             result.curves.panel_labels, result.theory.values is None, logs, lines.tobytes(),
             kind_of(result.map), kind_of(every),
         )  # fmt: skip
@@ -119,7 +121,7 @@ class SweepView:
         else:
             self._kind = None
             with page.rebuilt():
-                self._draw(result, every, logs, drawable)
+                self._draw(result, every, logs, label, drawable)
                 self._tell(result, lines)
             self._kind = kind
         self._mark()
@@ -129,12 +131,11 @@ class SweepView:
             self.select(self.state.point)
 
     def _draw(
-        self, result: Result, every: Cells | None, logs: tuple[bool, bool], drawable: bool
-    ) -> None:
+        self, result: Result, every: Cells | None, logs: tuple[bool, bool], label: str,
+        drawable: bool,
+    ) -> None:  # fmt: skip
         """Make figures anew."""
         page, view, linked = self.page, result.state.view, Linked(self._clicked)
-        unit = self.sweep.runs[view.observable].attrs.get("units", "")
-        label = with_unit(view.observable, unit)
         theory = result.theory.values
         self._figures = self._map = self._parallel = None
         if drawable:
@@ -142,9 +143,9 @@ class SweepView:
         nothing = page.text("<p>No run that counts has a finite value here.</p>", name="nothing")
         self.curves.children = self._figures.layouts if self._figures else [nothing]
         if result.map is not None:
-            self._map = MapFigure(page, self.sweep, result.map, linked)
+            self._map = MapFigure(page, result.sweep, result.map, linked)
         if every is not None:
-            self._parallel = ParallelFigure(page, self.sweep, every, linked)
+            self._parallel = ParallelFigure(page, result.sweep, every, linked)
         linked.finish()
         self.maps.children = [f.layout for f in (self._map, self._parallel) if f is not None]
 

@@ -152,3 +152,36 @@ def test_tables_are_made_by_the_thread_that_reads(runs, monkeypatch):
     assert "Exponents in step" in Shown(runs).model("exponents").text
     assert threads
     assert all(name.startswith("jaxscale-explore") for name in threads)
+
+
+def test_all_runs_stay_on_the_page_when_an_axis_of_their_store_grows(tmp_path):
+    path = str(tmp_path / "grows.zarr")
+    axes = dict.fromkeys(("learning_rate", "target_scale"), np.linspace(0.1, 1, 10).tolist())
+    axes["initial_strength"] = np.linspace(0.01, 0.02, 5).tolist()
+    run(path, seeds=1, **axes)
+    shown = Shown(path)
+    run(path, seeds=1, **{**axes, "initial_strength": [*axes["initial_strength"], 0.05]})
+    shown.grow()
+    assert shown.page.status.text == ""
+    labels = [text.split(", ") for text in shown.model("parallel").data["label"]]
+    assert any("initial_strength 0.05" in label for label in labels)
+
+
+def test_names_on_the_x_axis_are_those_of_a_store_that_has_grown(tmp_path):
+    path, schedules = str(tmp_path / "grows.zarr"), [js.Constant(), js.Cosine()]
+    run(path, seeds=1, schedule=schedules)
+    shown = Shown(path, x="schedule")
+    run(path, seeds=1, schedule=[schedules[0], js.LinearDecay(), schedules[1]])
+    shown.grow()
+    (figure,) = shown.view.curves.children[0].children
+    names = figure.xaxis.major_label_overrides
+    assert [names[i].partition("(")[0] for i in range(3)] == ["Constant", "LinearDecay", "Cosine"]
+
+
+def test_bands_appear_when_seeds_are_added_to_a_store(tmp_path):
+    path = str(tmp_path / "grows.zarr")
+    run(path, seeds=1, learning_rate=[0.1, 0.2])
+    shown = Shown(path)
+    run(path, seeds=3, learning_rate=[0.1, 0.2])
+    shown.grow()
+    assert shown.model("bands 0").data["xs"]
