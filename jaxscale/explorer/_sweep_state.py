@@ -94,10 +94,14 @@ def address_of(sweep: Sweep, state: State) -> dict[str, str]:
 
 
 def followed(before: Sweep, newer: Sweep, state: State) -> State:
-    """The same state of a store that has grown."""
-    view = dataclasses.replace(state.view, at=_moved(before, newer, state.view.at))
+    """The same state of a store that has grown; the first one of a store that was replaced."""
+    if type(before.grid.system) is not type(newer.grid.system):
+        return state_of(newer, {})[0]
+    if state.view.observable not in newer.observables:
+        return state_of(newer, {})[0]
+    view = dataclasses.replace(state.view, at=moved(before, newer, state.view.at))
     return dataclasses.replace(
-        state, view=newer.settled(view), point=_moved_point(before, newer, state.point),
+        state.viewed(newer.settled(view)), point=moved_point(before, newer, state.point),
         map_axes=_map_axes_of(newer, ",".join(state.map_axes)),
     )  # fmt: skip
 
@@ -143,8 +147,10 @@ def _map_axes_of(sweep: Sweep, asked: str) -> tuple[str, ...]:
     return chosen if len(set(chosen)) == len(chosen) == 2 else tuple(sweep.axes[:2])
 
 
-def _moved(before: Sweep, newer: Sweep, index: Mapping[str, int]) -> dict[str, int]:
+def moved(before: Sweep, newer: Sweep, index: Mapping[str, int]) -> dict[str, int]:
     """Indices, in a store that has grown, of the coordinates at `index` before."""
+    if before is newer:
+        return dict(index)
     out = {}
     for dim in [d for d in index if d in before.runs.dims and d in newer.runs.dims]:
         own = np.asarray(before.runs[dim])
@@ -155,11 +161,11 @@ def _moved(before: Sweep, newer: Sweep, index: Mapping[str, int]) -> dict[str, i
     return out
 
 
-def _moved_point(before: Sweep, newer: Sweep, point: int | None) -> int | None:
+def moved_point(before: Sweep, newer: Sweep, point: int | None) -> int | None:
     """Number of the grid point that has the coordinates of `point` before."""
     if point is None or point >= np.prod(before.grid.shape[:-1]):
         return None
-    index = _moved(before, newer, before.point_index(point))
+    index = moved(before, newer, before.point_index(point))
     dims = newer.grid.dims[:-1]
     if set(index) != set(dims):
         return None

@@ -31,6 +31,8 @@ from jaxscale.explorer._sweep_state import (
     NONE,
     address_of,
     followed,
+    moved,
+    moved_point,
     state_of,
     window_of,
 )
@@ -175,21 +177,26 @@ class SweepView:
             self._shown(result)
 
     def _clicked(self, point: int, places: Mapping[str, int]) -> None:
-        """Show the runs of a grid point, in the panel and colour that was clicked."""
-        view = self.state.view
-        index = {getattr(view, role): i for role, i in places.items()}
-        within = {d: i for d, i in index.items() if d and d not in (*self.sweep.grid.axes, SEED)}
-        at = {**view.at, **within}
+        """Show the runs of a drawn grid point, in the panel and colour that was clicked."""
+        if self._result is None:
+            return
+        drawn, view = self._result.sweep, self.state.view
+        here = moved_point(drawn, self.sweep, point)
+        if here is None:
+            return
+        index = {getattr(self._result.state.view, role): i for role, i in places.items()}
+        within = {d: i for d, i in index.items() if d and d not in (*drawn.grid.axes, SEED)}
+        at = {**view.at, **moved(drawn, self.sweep, within)}
         if at != view.at:
             self._become(view=dataclasses.replace(view, at=at))
-        self.select(point)
+        self.select(here)
         self._mark()
         self.card.tags = [time.monotonic()]
 
     def _mark(self) -> None:
-        """Mark the grid point that is shown in the map."""
-        if self._map is not None:
-            self._map.choose(self.state.point)
+        """Mark the grid point that is shown in the map, which may be of an earlier store."""
+        if self._map is not None and self._result is not None:
+            self._map.choose(moved_point(self.sweep, self._result.sweep, self.state.point))
 
     def select(self, point: int) -> None:
         """Show the runs of a grid point."""
@@ -305,10 +312,10 @@ class SweepView:
         """Show new chunks of a store that grows; controls change only if they have to."""
         if newer is None:
             return
-        before, self.sweep = self.sweep, newer
-        self.state = followed(before, newer, self.state)
-        same = before.runs.sizes == newer.runs.sizes
-        if not same or before.status_counts.keys() != newer.status_counts.keys():
+        before, state = self.sweep, followed(self.sweep, newer, self.state)
+        kinds = [(s.coordinates, s.observables, [*s.status_counts]) for s in (before, newer)]
+        self.sweep, self.state = newer, state
+        if kinds[0] != kinds[1]:
             self.page.controls.children = self._controls()
         else:
             self._boxes.labels = _status_labels(newer)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import queue
+import shutil
 import threading
 import time
 from urllib.parse import parse_qsl
@@ -185,3 +186,29 @@ def test_bands_appear_when_seeds_are_added_to_a_store(tmp_path):
     run(path, seeds=3, learning_rate=[0.1, 0.2])
     shown.grow()
     assert shown.model("bands 0").data["xs"]
+
+
+def test_a_click_before_a_store_that_has_grown_is_drawn_shows_the_run_that_was_drawn(tmp_path):
+    path = str(tmp_path / "grows.zarr")
+    run(path, seeds=1, learning_rate=[0.1, 0.4], target_scale=[1.0, 2.0])
+    shown = Shown(path)
+    run(path, seeds=1, learning_rate=[0.05, 0.1, 0.4], target_scale=[0.5, 1.0, 2.0])
+    shown.view._follow(shown.view.sweep.newer())
+    shown.model("map").selected.indices = [2]
+    for _ in range(2):
+        assert "learning_rate = 0.4, target_scale = 1<" in shown.model("run").text
+        shown.wait()
+    cells, chosen = shown.model("map").data, shown.model("chosen cell").data
+    assert [cells["first"][cells["x"] == chosen["x"]][0], chosen["y"][0]] == ["0.4", 1]
+
+
+def test_a_store_that_was_replaced_by_one_of_another_system_is_shown_from_its_first_view(tmp_path):
+    path = tmp_path / "replaced.zarr"
+    run(str(path), learning_rate=[0.1, 0.2])
+    shown = Shown(str(path), observable="skill_loss", panel="skill")
+    shutil.rmtree(path)
+    other = js.streaming.StreamingRegression(n_features=8, n_steps=20)
+    js.run(js.Grid(other), store=str(path), progress=False)
+    shown.grow()
+    assert shown.page.status.text == ""
+    assert shown.address["observable"] == "loss"
