@@ -24,7 +24,7 @@ class State:
 
     - `view`: the curves.
     - `window`: range in which exponents are fitted, as it was typed; None for the last decade.
-    - `fitted`: calibrated fields of the system.
+    - `fitted`: calibrated fields of the system; `fit_note`: a line about their fit.
     - `log`: which axes are logarithmic, one of `LOGS`.
     - `map_axes`: axes of the map; `quantity`: what it shows.
     - `point`: number of the grid point whose runs are shown.
@@ -33,6 +33,7 @@ class State:
     view: View
     window: Window | None = None
     fitted: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    fit_note: str = ""
     log: str = "auto"
     map_axes: tuple[str, ...] = ()
     quantity: str = QUANTITIES[0]
@@ -42,11 +43,18 @@ class State:
         """The range in which exponents are fitted: as typed, else the last decade."""
         return self.window or sweep.last_decade(self.view.x)
 
+    def window_text(self, sweep: Sweep) -> str:
+        """The same range for a field: numbers that were typed keep all their digits."""
+        text = exact_text if self.window else "{:g}".format
+        return ", ".join(map(text, self.window_in(sweep) or ()))
+
     def viewed(self, view: View) -> "State":
         """Another view, without the window of another x axis and the fit of another observable."""
         window = self.window if view.x == self.view.x else None
-        fitted = self.fitted if view.observable == self.view.observable else {}
-        return dataclasses.replace(self, view=view, window=window, fitted=fitted)
+        kept = dataclasses.replace(self, view=view, window=window)
+        if view.observable == self.view.observable:
+            return kept
+        return dataclasses.replace(kept, fitted={}, fit_note="")
 
     def with_map_axis(self, k: int, axis: str) -> "State":
         """Another axis of the map, across for 0 and up for 1; it swaps with the other."""
@@ -70,7 +78,9 @@ def state_of(sweep: Sweep, given: Mapping[str, str]) -> tuple[State, ValueError 
     try:
         if "window" in given:
             state = dataclasses.replace(state, window=window_of(given["window"]))
-        return dataclasses.replace(state, fitted=_fitted_of(sweep, view, given)), None
+        fitted = _fitted_of(sweep, view, given)
+        note = "calibrated before this page was opened" if fitted else ""
+        return dataclasses.replace(state, fitted=fitted, fit_note=note), None
     except ValueError as error:
         return state, error
 
@@ -85,7 +95,7 @@ def address_of(sweep: Sweep, state: State) -> dict[str, str]:
         "panel": view.panel, "log": "" if state.log == "auto" else state.log,
         **{AT + d: str(i) for d, i in view.at.items() if d in dims},
         "status": statuses,
-        "window": ",".join(f"{w:.6g}" for w in state.window or ()),
+        "window": ",".join(map(exact_text, state.window or ())),
         "map": ",".join(state.map_axes) if len(state.map_axes) == 2 else "",
         "quantity": state.quantity if state.quantity != QUANTITIES[0] else "",
         "point": "" if state.point is None else str(state.point),
@@ -130,6 +140,12 @@ def window_of(text: str) -> Window:
     if len(parts) != 2 or not 0 < low < high < math.inf:
         raise ValueError(f"`window` must be two numbers 0 < low < high, got {text!r}.")
     return low, high
+
+
+def exact_text(value: float) -> str:
+    """A text that gives the same number again, a short one where it does."""
+    short = f"{value:.6g}"
+    return short if float(short) == value else repr(value)
 
 
 def _fitted_of(sweep: Sweep, view: View, given: Mapping[str, str]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from jaxscale._status import Status
 from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._linked import Linked
-from jaxscale.explorer._newest import LONG, Newest
+from jaxscale.explorer._newest import LONG, Newest, Tried, tried
 from jaxscale.explorer._page import LOGS, Page, log_option
 from jaxscale.explorer._run_card import run_card
 from jaxscale.explorer._sweep import ROLES, SEED, STEP, Sweep, View
@@ -66,7 +66,6 @@ class SweepView:
         self.sweep = Sweep(given)
         # an address is refused until something better is given
         self.state, self._refused = state_of(self.sweep, page.given)
-        self.fit_note = "calibrated before this page was opened" if self.state.fitted else ""
         self._result: Result | None = None
         self._kind: Any = None  # of the figures that are shown
         self._figures: SweepFigures | None = None
@@ -77,7 +76,9 @@ class SweepView:
         self._theories = Newest(
             page.document, reader.with_theory, self._with_theory, page.say_error
         )
-        self._calibration = Newest(page.document, self._fit, self._fitted, page.say_error, LONG)
+        self._calibration = Newest(
+            page.document, tried(self._fit), self._fitted, page.say_error, LONG
+        )
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
@@ -163,14 +164,19 @@ class SweepView:
     def _tell(self, result: Result, lines: Bool[np.ndarray, "p c"]) -> None:
         """Write tables, notes and the Python of what is shown."""
         self.table.text = result.tables
-        self.note.text = notes(result, lines, self.fit_note)
+        self.note.text = notes(result, lines)
         has_theory = result.theory.values is not None
         can_fit = has_theory and fitted_fields(result.sweep, result.state.view)
         self.calibrate.disabled = not can_fit
         self.code.text = self._python()
-        self.page.say("")
+        self._say()
+
+    def _say(self) -> None:
+        """Say what the address was refused, else what is under way."""
         if self._refused is not None:
-            self.page.say_error(self._refused)
+            return self.page.say_error(self._refused)
+        is_fitting = self._calibration.is_busy or self._calibration.is_waiting
+        self.page.say("calibrating ..." if is_fitting else "")
 
     def _with_theory(self, result: Result) -> None:
         if self._result is not None and result.curves is self._result.curves:
@@ -205,14 +211,15 @@ class SweepView:
             return self.page.say(f"there is no grid point {point} of {n}", is_warning=True)
         self.state = dataclasses.replace(self.state, point=point)
         self.card.children = run_card(self.page, self.sweep, self.state.view, point)
+        self._say()
         self._remember()
 
     def _set(self, **changed: Any) -> None:
         """Show another view; two roles never have one dimension."""
         view = dataclasses.replace(self.state.view, **changed)
         view = self.sweep.settled(view, [role for role in ROLES if role in changed])
-        if view.observable != self.state.view.observable:
-            self.fit_note = ""
+        if (view.observable, view.x) != (self.state.view.observable, self.state.view.x):
+            self._refused = None
         self.state = self.state.viewed(view)
         self.page.controls.children = self._controls()
         self.refresh()
@@ -247,8 +254,8 @@ class SweepView:
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
         )
         controls += [page.text("<b>runs that count</b>"), boxes]
-        ends = ", ".join(f"{end:g}" for end in state.window_in(sweep) or ())
-        controls.append(page.typed("window of exponents", ends, self._new_window))
+        self._window = page.typed("window of exponents", state.window_text(sweep), self._new_window)
+        controls.append(self._window)
         if len(sweep.axes) > 1:
             for k, title in enumerate(("map: across", "map: up")):
                 controls.append(page.select(title, sweep.axes, state.map_axes[k],
@@ -278,25 +285,31 @@ class SweepView:
         return sweep_code(result.sweep, state.view, state.fitted, has_theory, log)
 
     def _calibrate(self) -> None:
-        self.page.say("calibrating ...")
         self._calibration.ask((self.sweep, self.state.view))
+        self.page.say("calibrating ...")
 
     @staticmethod
-    def _fit(request: tuple[Sweep, View]) -> tuple[str, dict[str, float], str]:
+    def _fit(request: tuple[Sweep, View]) -> tuple[dict[str, float], str]:
         sweep, view = request
-        return view.observable, *calibrated(sweep, view, sweep.curves(view))
+        return calibrated(sweep, view, sweep.curves(view))
 
-    def _fitted(self, result: tuple[str, dict[str, float], str]) -> None:
-        observable, fitted, note = result
-        if observable == self.state.view.observable:
-            self.fit_note, self._refused = note, None
-            self._become(fitted=fitted)
+    def _fitted(self, made: Tried) -> None:
+        """Show a fit, or why there is none, unless its observable was left."""
+        (_, view), fit, error = made
+        if view.observable != self.state.view.observable:
+            return self._say()
+        if error is not None:
+            return self.page.say_error(error)
+        self._refused = None
+        self._become(fitted=fit[0], fit_note=fit[1])
 
     def _filtered(self, codes: list[Status], every: list[Status]) -> None:
         statuses = None if len(codes) == len(every) else tuple(int(c) for c in codes)
         self._become(view=dataclasses.replace(self.state.view, statuses=statuses))
 
     def _new_window(self, text: str) -> None:
+        if text == self.state.window_text(self.sweep):  # the page wrote it
+            return self._say()
         try:
             window, self._refused = window_of(text), None
         except ValueError as error:
@@ -319,6 +332,7 @@ class SweepView:
             self.page.controls.children = self._controls()
         else:
             self._boxes.labels = _status_labels(newer)
+            self._window.value = self.state.window_text(newer)
         self.refresh()
 
 

@@ -13,7 +13,7 @@ import pytest
 import jaxscale as js
 
 bokeh_document = pytest.importorskip("bokeh.document")
-from jaxscale.explorer import _sweep_result  # noqa: E402
+from jaxscale.explorer import _sweep_result, _sweep_view  # noqa: E402
 from jaxscale.explorer._page import Page  # noqa: E402
 from jaxscale.explorer._sweep_view import SweepView  # noqa: E402
 
@@ -212,3 +212,90 @@ def test_a_store_that_was_replaced_by_one_of_another_system_is_shown_from_its_fi
     shown.grow()
     assert shown.page.status.text == ""
     assert shown.address["observable"] == "loss"
+
+
+@pytest.mark.parametrize("window", ["5,5.000001", "0.123456789,1234567.5", "1e-07,20"])
+def test_a_window_that_was_typed_keeps_all_digits_in_the_address(runs, window):
+    shown = Shown(runs, window=window)
+    assert shown.address["window"] == window
+    assert Shown(runs, **shown.address).view.state.window == shown.view.state.window
+    assert shown.model("window of exponents").value == window.replace(",", ", ")
+
+
+def test_the_window_of_exponents_follows_the_runs_of_a_store(tmp_path):
+    path, complete = tmp_path / "grows.zarr", tmp_path / "complete.zarr"
+    grid = js.Grid(SYSTEM, axes={"learning_rate": [0.01, 0.1, 0.2]}, seeds=2)
+    js.run(js.plan(grid, max_runs_per_chunk=2), store=str(path), progress=False)
+    shutil.copytree(path, complete)
+    marks = sorted((path / "done" / "c").iterdir())
+    for mark in marks[1:]:
+        mark.unlink()
+    shown = Shown(str(path), x="learning_rate")
+    field = shown.model("window of exponents")
+    assert field.value == "0.001, 0.01"
+    shutil.copy(complete / "done" / "c" / marks[1].name, path / "done" / "c")
+    shown.grow()
+    assert shown.model("window of exponents") is field
+    assert field.value == "0.01, 0.1"
+    assert shown.view.state.window is None
+
+
+def test_what_was_said_of_an_address_ends_with_it(runs):
+    shown = Shown(runs, point="99")
+    assert "no grid point 99" in shown.page.status.text
+    shown.model("map").selected.indices = [1]
+    assert shown.page.status.text == ""
+    shown = Shown(runs, window="abc")
+    assert "`window`" in shown.page.status.text
+    shown.view._set(x="learning_rate")
+    shown.wait()
+    assert shown.page.status.text == ""
+
+
+@pytest.fixture
+def calibrations(monkeypatch):
+    """Outcomes of calibrations, which wait for them."""
+    outcomes = queue.Queue()
+
+    def calibrated(*_):
+        outcome = outcomes.get(timeout=60)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(_sweep_view, "calibrated", calibrated)
+    return outcomes
+
+
+def drawn(shown, **changed):
+    """Another view of a page that is drawn, while it calibrates."""
+    shown.view._set(**changed)
+    while shown.view._newest.is_busy or shown.view._theories.is_busy:
+        shown.waiting.get(timeout=60)()
+
+
+def test_a_calibration_is_said_while_it_runs_and_noted_with_its_fit(runs, calibrations):
+    shown = Shown(runs)
+    shown.view._calibrate()
+    drawn(shown, x="learning_rate")
+    assert "calibrating" in shown.page.status.text
+    before = shown.view._result
+    calibrations.put(({}, "fitted to 8 runs"))
+    shown.wait()
+    assert shown.page.status.text == ""
+    assert "fitted to 8 runs" in shown.model("note").text
+    shown.view._shown(before)
+    assert "fitted to" not in shown.model("note").text
+
+
+def test_an_error_of_a_calibration_is_said_for_its_observable_alone(runs, calibrations):
+    shown = Shown(runs)
+    shown.view._calibrate()
+    calibrations.put(ValueError("too few runs"))
+    shown.wait()
+    assert "too few runs" in shown.page.status.text
+    shown.view._calibrate()
+    drawn(shown, observable="skill_loss")
+    calibrations.put(ValueError("too few runs"))
+    shown.wait()
+    assert shown.page.status.text == ""
