@@ -23,8 +23,8 @@ class Result:
 
     - `window`: range in which exponents are fitted, None for none.
     - `tables`: of exponents, as HTML.
-    - `map`, `all`: grid points of the map and of parallel coordinates; None if not shown, for which
-      `why_less` says why.
+    - `map`, `all`: grid points of the map and of parallel coordinates; None if not shown.
+      `why_less` says why, "" where the sweep has fewer than two axes.
     """
 
     sweep: Sweep

@@ -15,6 +15,7 @@ from jaxscale.explorer._sweep_theory import fitted_fields
 from jaxscale.paths import replace
 
 NONE = "none"
+MOST_DIGITS = 18  # of an integer of 64 bits
 AT, FIT = "at.", "fit."  # begin indices of sliders and calibrated fields in an address
 
 
@@ -73,7 +74,7 @@ def state_of(sweep: Sweep, given: Mapping[str, str]) -> tuple[State, ValueError 
         log=asked_log(given),
         map_axes=_map_axes_of(sweep, given.get("map", "")),
         quantity=quantity if quantity in QUANTITIES else QUANTITIES[0],
-        point=int(point) if point.isdecimal() else None,
+        point=_index(point),
     )
     try:
         if "window" in given:
@@ -86,7 +87,7 @@ def state_of(sweep: Sweep, given: Mapping[str, str]) -> tuple[State, ValueError 
 
 
 def address_of(sweep: Sweep, state: State) -> dict[str, str]:
-    """What `state_of` makes a state of; what it would take without being told is empty."""
+    """What `state_of` makes a state of; of most fields, the usual value is empty."""
     view = state.view
     dims = sweep.dims(view.observable)
     statuses = "" if view.statuses is None else ",".join(map(str, view.statuses)) or NONE
@@ -125,12 +126,17 @@ def _view_of(sweep: Sweep, given: Mapping[str, str]) -> View:
         asked = given.get(role, getattr(view, role))
         view = dataclasses.replace(view, **{role: "" if asked == NONE else asked})
     view = sweep.settled(view)
-    at = {n.removeprefix(AT): int(t) for n, t in given.items()
-          if n.startswith(AT) and t.isdecimal()}  # fmt: skip
+    at = {n.removeprefix(AT): i for n, t in given.items()
+          if n.startswith(AT) and (i := _index(t)) is not None}  # fmt: skip
     statuses = given.get("status", "")
-    codes = tuple(int(c) for c in statuses.split(",") if c.isdecimal())
+    codes = tuple(c for c in map(_index, statuses.split(",")) if c is not None)
     is_said = bool(codes) or statuses == NONE
     return dataclasses.replace(view, at=at, statuses=codes if is_said else None)
+
+
+def _index(text: str) -> int | None:
+    """The index, the number or the code of an address; None for what is none."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def window_of(text: str) -> Window:

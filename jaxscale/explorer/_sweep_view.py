@@ -15,7 +15,7 @@ from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._newest import LONG, Newest, Tried, tried
 from jaxscale.explorer._page import LOGS, Page, log_option
 from jaxscale.explorer._run_card import run_card
-from jaxscale.explorer._sweep import ROLES, SEED, STEP, Sweep, View
+from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
 from jaxscale.explorer._sweep_figures import SweepFigures, has_line, logarithmic
 from jaxscale.explorer._sweep_map import (
@@ -109,13 +109,13 @@ class SweepView:
         logs = logarithmic(result.curves, log_option(result.state.log))
         every = None if result.all is None else thinned(result.all)
         lines = has_line(result.curves, logs)
-        drawable = bool(lines.any())
+        missing = "" if lines.any() else _missing(result.curves)
         unit = result.sweep.runs[view.observable].attrs.get("units", "")
         label = with_unit(view.observable, unit)
         kind = (
             label, view.x, view.color, view.panel, result.sweep.coordinates, result.curves.labels,
             result.curves.panel_labels, result.theory.values is None, logs, lines.tobytes(),
-            kind_of(result.map), kind_of(every),
+            missing, kind_of(result.map), kind_of(every),
         )  # fmt: skip
         if kind == self._kind:
             with page.held():
@@ -124,7 +124,7 @@ class SweepView:
         else:
             self._kind = None
             with page.rebuilt():
-                self._draw(result, every, logs, label, drawable)
+                self._draw(result, every, logs, label, missing)
                 self._tell(result, lines)
             self._kind = kind
         self._mark()
@@ -135,15 +135,15 @@ class SweepView:
 
     def _draw(
         self, result: Result, every: Cells | None, logs: tuple[bool, bool], label: str,
-        drawable: bool,
+        missing: str,
     ) -> None:  # fmt: skip
         """Make figures anew."""
         page, view, linked = self.page, result.state.view, Linked(self._clicked)
         theory = result.theory.values
         self._figures = self._map = self._parallel = None
-        if drawable:
+        if not missing:
             self._figures = SweepFigures(page, view, result.curves, theory, linked, logs, label)
-        nothing = page.text("<p>No run that counts has a finite value here.</p>", name="nothing")
+        nothing = page.text(f"<p>{missing}</p>", name="nothing")
         self.curves.children = self._figures.layouts if self._figures else [nothing]
         if result.map is not None:
             self._map = MapFigure(page, result.sweep, result.map, linked)
@@ -334,6 +334,13 @@ class SweepView:
             self._boxes.labels = _status_labels(newer)
             self._window.value = self.state.window_text(newer)
         self.refresh()
+
+
+def _missing(curves: Curves) -> str:
+    """Why nothing is drawn."""
+    if np.isfinite(curves.values).any():
+        return "Runs that count have too few values here for a line."
+    return "No run that counts has a finite value here."
 
 
 def _status_labels(sweep: Sweep) -> list[str]:

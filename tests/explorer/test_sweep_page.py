@@ -110,7 +110,10 @@ def test_only_a_window_that_was_typed_is_remembered(runs):
     assert "window" not in shown.address
 
 
-@pytest.mark.parametrize("address", [{"point": "²"}, {"status": "²"}, {"at.step": "³"}])
+@pytest.mark.parametrize(
+    "address",
+    [{name: text} for name in ("point", "status", "at.step") for text in ("²", "9" * 5000)],
+)
 def test_numerals_of_an_address_that_are_no_numbers_are_passed_over(runs, address):
     shown = Shown(runs, **address)
     assert shown.page.status.text == ""
@@ -299,3 +302,20 @@ def test_an_error_of_a_calibration_is_said_for_its_observable_alone(runs, calibr
     calibrations.put(ValueError("too few runs"))
     shown.wait()
     assert shown.page.status.text == ""
+
+
+def test_one_finite_value_is_not_said_to_be_none(runs):
+    shown = Shown(runs.isel(step=[-1], learning_rate=0, target_scale=0, seed=[0]))
+    assert shown.view.state.view.x == "seed"
+    assert "too few values" in shown.model("nothing").text
+    shown.view._filtered([], list(shown.view.sweep.status_counts))
+    shown.wait()
+    assert "No run that counts" in shown.model("nothing").text
+
+
+def test_the_last_values_of_a_run_are_listed_with_their_place(runs):
+    shown = Shown(runs, observable="skill_strength", x="skill", point="1")
+    value = float(runs.skill_strength[0, 1].isel(seed=0, step=-1, skill=2))
+    table = shown.view.card.children[1].children[-1].text
+    assert "<th>skill</th><th>skill_strength</th>" in table
+    assert f"<td class=n>3</td><td class=n>{value:.5g}</td>" in table
