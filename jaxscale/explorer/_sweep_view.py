@@ -328,6 +328,8 @@ class SweepView:
         before, state = self.sweep, followed(self.sweep, newer, self.state)
         kinds = [(s.coordinates, s.observables, [*s.status_counts]) for s in (before, newer)]
         self.sweep, self.state = newer, state
+        if state.point is None:  # what the card shows is gone
+            self.card.children = []
         if kinds[0] != kinds[1]:
             self.page.controls.children = self._controls()
         else:

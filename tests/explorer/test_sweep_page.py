@@ -208,13 +208,14 @@ def test_a_click_before_a_store_that_has_grown_is_drawn_shows_the_run_that_was_d
 def test_a_store_that_was_replaced_by_one_of_another_system_is_shown_from_its_first_view(tmp_path):
     path = tmp_path / "replaced.zarr"
     run(str(path), learning_rate=[0.1, 0.2])
-    shown = Shown(str(path), observable="skill_loss", panel="skill")
+    shown = Shown(str(path), observable="skill_loss", panel="skill", point="1")
     shutil.rmtree(path)
     other = js.streaming.StreamingRegression(n_features=8, n_steps=20)
     js.run(js.Grid(other), store=str(path), progress=False)
     shown.grow()
     assert shown.page.status.text == ""
     assert shown.address["observable"] == "loss"
+    assert not shown.view.card.children
 
 
 @pytest.mark.parametrize("window", ["5,5.000001", "0.123456789,1234567.5", "1e-07,20"])
