@@ -19,13 +19,12 @@ SIZE, TOKENS = SIZES
 class Groups:
     """Runs that share what they are grouped `by`, in words, and one curve per group.
 
-    - `at`: what each run is grouped by; `group`: the number of its group.
+    - `at`: what each run is grouped by.
     - `shared`: what the group of each curve shares; `sizes`, `losses`: the curves.
     """
 
     by: str
     at: Float[np.ndarray, " n"]
-    group: Int[np.ndarray, " n"]
     shared: list[float]
     sizes: list[Float[np.ndarray, " p"]]
     losses: list[Float[np.ndarray, " p"]]
@@ -50,7 +49,7 @@ def groups_of(file: FormFile) -> Groups:
         sizes.append(n)
         losses.append(fitted_values(file, {SIZE: n, TOKENS: d}))
     by = "C = 6 N D" if is_compute else "tokens D"
-    return Groups(by, at, group, shared, sizes, losses)
+    return Groups(by, at, shared, sizes, losses)
 
 
 def fitted_values(

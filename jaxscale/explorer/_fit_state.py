@@ -25,7 +25,7 @@ def restored(given: Mapping[str, str], forms: Sequence[str], columns: Sequence[s
     return dataclasses.replace(
         request, columns=used, where=given.get("where", ""), resample=given.get("resample", ""),
         residual=residual if residual in RESIDUALS else "",
-        bootstrap=refits if refits.isdigit() else "", huber=huber if huber in HUBERS else "",
+        bootstrap=refits if refits.isdecimal() else "", huber=huber if huber in HUBERS else "",
         **{name: given.get(name, "") for name in TEXTS},
     ).weighted(columns)  # fmt: skip
 

@@ -34,7 +34,7 @@ from jaxscale.explorer._fit_request import (
 )
 from jaxscale.explorer._fit_state import restored, state_of
 from jaxscale.explorer._knobs import Knob, number_of
-from jaxscale.explorer._newest import LONG, THREADS, Newest
+from jaxscale.explorer._newest import LONG, THREADS, Newest, Tried, tried
 from jaxscale.explorer._page import Page, escaped
 from jaxscale.explorer._process_state import CHANGED
 from jaxscale.explorer._table_html import table_html
@@ -77,8 +77,8 @@ class FitView:
         self._figure: AllocationFigure | None = None
         self._rests: Any = None
         self._fits = Newest(
-            page.document, lambda request: fitted(self.table, request), self._shown, self._failed,
-            LONG,
+            page.document, tried(lambda request: fitted(self.table, request)), self._shown,
+            self._failed, LONG,
         )  # fmt: skip
         self._allocations = self._of_fit(self._allocated, self._show_allocation, THREADS)
         self._held_out = self._of_fit(self._without_scales, self._show_scores, LONG)
@@ -106,19 +106,14 @@ class FitView:
     ) -> Newest:
         """Work on the fit that is first in a request, shown or refused while that fit is shown."""
 
-        def tried(request: tuple[Any, ...]) -> tuple[Fitted, Any, Exception | None]:
-            try:
-                return request[0], compute(*request), None
-            except Exception as error:  # the page says it, and keeps its fit
-                return request[0], None, error
-
-        def done(made: tuple[Fitted, Any, Exception | None]) -> None:
-            result, shown, error = made
+        def done(made: Tried) -> None:
+            (result, *_), shown, error = made
             if result is not self.fitted:
                 return None
             return show(*shown) if error is None else self.page.say_error(error)
 
-        return Newest(self.page.document, tried, done, self.page.say_error, threads)
+        work = tried(lambda request: compute(*request))
+        return Newest(self.page.document, work, done, self.page.say_error, threads)
 
     def refresh(self) -> None:
         """Fit what is asked."""
@@ -143,11 +138,15 @@ class FitView:
         self._clear()
         self.page.say_error(error)
 
-    def _shown(self, result: Fitted) -> None:
-        """Draw a fit."""
-        if result.request is self.request:
-            with self.page.rebuilt():
-                self._draw(result)
+    def _shown(self, made: Tried) -> None:
+        """Draw a fit, or say why there is none, unless its request was left."""
+        request, result, error = made
+        if request is not self.request:
+            return
+        if error is not None:
+            return self._failed(error)
+        with self.page.rebuilt():
+            self._draw(result)
 
     def _draw(self, result: Fitted) -> None:
         page, file = self.page, result.file

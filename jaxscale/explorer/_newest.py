@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="jaxscale-explore")
 LONG = ThreadPoolExecutor(max_workers=2, thread_name_prefix="jaxscale-explore-long")  # fits, files
+Tried: TypeAlias = tuple[Any, Any, Exception | None]  # a request, its result or its error
 
 
 class Newest:
@@ -71,3 +72,15 @@ class Newest:
             self._fail(error)
         if self._waiting and not self._is_busy:
             self._begin()
+
+
+def tried(compute: Callable[[Any], Any]) -> Callable[[Any], Tried]:
+    """`compute` for errors that are said only while their request matters."""
+
+    def computed(request: Any) -> Tried:
+        try:
+            return request, compute(request), None
+        except Exception as error:  # whoever shows the result says it
+            return request, None, error
+
+    return computed

@@ -10,7 +10,8 @@ from jaxscale.explorer._page import Page
 from jaxscale.explorer._sources import Source, source_of
 from jaxscale.explorer._start_view import StartView, offered
 from jaxscale.explorer._sweep_view import SweepView
-from jaxscale.explorer._theory_view import TheoryView, compiled
+from jaxscale.explorer._theory_request import compiled
+from jaxscale.explorer._theory_view import TheoryView
 
 
 def page_maker(source: Source) -> Callable[[Any], None]:

@@ -31,17 +31,20 @@ def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
               if d not in (SEED, view.x)}  # fmt: skip
     data = runs[view.observable].isel(within).compute()
     shown = "".join(f", {d} = {sweep.labels(d, [i])[0]}" for d, i in within.items())
-    final, parts = data, []
+    final, parts, along = data, [], [""] * len(seeds)
     if view.x in data.dims and view.x != SEED:
         parts.append(_figure(page, view, data, seeds, codes))
-        final = last_finite(np.asarray(data.transpose(..., view.x), float))
+        lines = np.asarray(data.transpose(..., view.x), float)[: len(seeds)]
+        final = last_finite(lines)
+        last = last_finite(np.where(np.isfinite(lines), np.arange(lines.shape[-1]), np.nan))
+        along = [_cell("" if np.isnan(i) else sweep.labels(view.x, [int(i)])[0]) for i in last]
     rows = "".join(
-        f"<tr><td class=n>{s}</td><td>{Status(int(c)).name.replace('_', ' ')}</td>"
-        f"<td class=n>{float(v):.5g}</td></tr>"
-        for s, c, v in zip(seeds, codes, np.atleast_1d(np.asarray(final)), strict=False)
+        f"<tr>{_cell(s)}<td>{Status(int(c)).name.replace('_', ' ')}</td>{x}{_cell(f'{v:.5g}')}</tr>"
+        for s, c, x, v in zip(seeds, codes, along, np.atleast_1d(final).tolist(), strict=False)
     )
     more = f"<p>{MOST_SEEDS} of {codes.size} seeds</p>" if codes.size > MOST_SEEDS else ""
-    head = f"<tr><th>seed</th><th>status</th><th>{escaped(view.observable)}</th></tr>"
+    names = ["seed", "status", *([view.x] if parts else []), view.observable]
+    head = f"<tr>{''.join(f'<th>{escaped(name)}</th>' for name in names)}</tr>"
     table = f"<div class=scroll><table>{head}{rows}</table></div>{more}"
     system = sweep.grid.system_at(point * len(sweep.grid.seeds))
     code = run_code(sweep, values, int(seeds[0]), isinstance(system, AbstractTrainedSystem))
@@ -50,6 +53,10 @@ def run_card(page: Page, sweep: Sweep, view: View, point: int) -> list[Any]:
     )
     lines = page.text(f"<pre>{escaped(code)}</pre>", name="code of the run")
     return [heading, page.grid([*parts, page.text(table)]), lines]
+
+
+def _cell(text: Any) -> str:
+    return f"<td class=n>{escaped(str(text))}</td>"
 
 
 def _figure(page: Page, view: View, data: Any, seeds: Any, codes: Any) -> Any:

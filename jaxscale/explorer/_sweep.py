@@ -91,11 +91,11 @@ class Curves:
         return over_seeds(np.nanmin, self.values)
 
 
-def over_seeds(reduce: Any, values: Float[np.ndarray, "p c s x"]) -> Float[np.ndarray, "p c x"]:
-    """Reduce over seeds, NaN where none counts."""
-    some: Any = np.isfinite(values).any(axis=2)
-    filled = np.where(some[:, :, None], values, 0.0)
-    return np.where(some, reduce(filled, axis=2), np.nan)
+def over_seeds(reduce: Any, values: Float[np.ndarray, "..."], axis: int = 2) -> Any:
+    """Reduce over the axis of seeds, NaN where none counts."""
+    some: Any = np.isfinite(values).any(axis=axis, keepdims=True)
+    filled = np.where(some, values, 0.0)
+    return np.where(some.squeeze(axis), reduce(filled, axis=axis), np.nan)
 
 
 def _opened(path: str) -> "xarray.Dataset":
@@ -166,6 +166,11 @@ class Sweep:
     def axes(self) -> list[str]:
         """Axes of the grid with more than one value."""
         return [d for d, values in self.grid.axes.items() if len(values) > 1]
+
+    @functools.cached_property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Values of all dimensions: sweeps that share them can share figures."""
+        return {str(d): self.runs[d].values.tolist() for d in self.runs.dims}
 
     @property
     def observables(self) -> list[str]:

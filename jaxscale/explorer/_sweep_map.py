@@ -11,7 +11,7 @@ from jaxscale._status import STATUS
 from jaxscale.analysis._data import without_failed
 from jaxscale.explorer._linked import Linked
 from jaxscale.explorer._page import Page
-from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, Window, inside_of
+from jaxscale.explorer._sweep import SEED, STEP, Sweep, View, Window, inside_of, over_seeds
 from jaxscale.explorer._themes import new_figure
 from jaxscale.report._figures import spans_decades, spread_evenly
 
@@ -64,10 +64,7 @@ def cells(
     codes = np.asarray(runs[STATUS].transpose(*dims, SEED))
     keep = sweep.counted(view, codes)
     values = np.where(keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim)), values, np.nan)
-    axis = len(dims)
-    some = np.isfinite(values).any(axis=axis, keepdims=True)
-    mean = np.where(some, np.nanmean(np.where(some, values, 0.0), axis=axis, keepdims=True), np.nan)
-    mean = np.squeeze(mean, axis)
+    mean = over_seeds(np.nanmean, values, axis=len(dims))
     if is_slope:
         mean = _slope(np.asarray(array[STEP], float), mean)
     shape = tuple(len(grid.axes[d]) for d in dims)

@@ -23,8 +23,8 @@ class Result:
 
     - `window`: range in which exponents are fitted, None for none.
     - `tables`: of exponents, as HTML.
-    - `map`, `all`: grid points of the map and of parallel coordinates; None if not shown, for which
-      `why_less` says why.
+    - `map`, `all`: grid points of the map and of parallel coordinates; None if not shown.
+      `why_less` says why, "" where the sweep has fewer than two axes.
     """
 
     sweep: Sweep
@@ -98,7 +98,7 @@ def _grid_points(
     return of_map, of_all, "; ".join(why_less)
 
 
-def notes(result: Result, drawn: Bool[np.ndarray, "p c"], of_fit: str) -> str:
+def notes(result: Result, drawn: Bool[np.ndarray, "p c"]) -> str:
     """What is drawn, how many runs failed, and what theory it is, as HTML."""
     sweep, view, curves = result.sweep, result.state.view, result.curves
     lines = _notes_of_seeds(result)
@@ -113,7 +113,7 @@ def notes(result: Result, drawn: Bool[np.ndarray, "p c"], of_fit: str) -> str:
     lines.append(f"{sum(counts.values())} runs: {ended}")
     has_note = result.theory.values is not None or result.theory.note == COMPILES
     lines.append(result.theory.note if has_note else f"no theory: {result.theory.note}")
-    lines += [*_place_of_map(result), of_fit, result.why_less]
+    lines += [*_place_of_map(result), result.state.fit_note, result.why_less]
     if counts.get(Status.not_run):
         lines.append("not complete: new runs appear as they end")
     return "".join(f"<p>{escaped(line)}</p>" for line in lines if line)

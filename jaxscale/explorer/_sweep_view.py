@@ -12,10 +12,10 @@ from jaxtyping import Bool
 from jaxscale._status import Status
 from jaxscale.explorer._file_buttons import file_buttons
 from jaxscale.explorer._linked import Linked
-from jaxscale.explorer._newest import LONG, Newest
+from jaxscale.explorer._newest import LONG, Newest, Tried, tried
 from jaxscale.explorer._page import LOGS, Page, log_option
 from jaxscale.explorer._run_card import run_card
-from jaxscale.explorer._sweep import ROLES, SEED, STEP, Sweep, View
+from jaxscale.explorer._sweep import ROLES, SEED, STEP, Curves, Sweep, View
 from jaxscale.explorer._sweep_code import sweep_code
 from jaxscale.explorer._sweep_figures import SweepFigures, has_line, logarithmic
 from jaxscale.explorer._sweep_map import (
@@ -31,6 +31,8 @@ from jaxscale.explorer._sweep_state import (
     NONE,
     address_of,
     followed,
+    moved,
+    moved_point,
     state_of,
     window_of,
 )
@@ -64,7 +66,6 @@ class SweepView:
         self.sweep = Sweep(given)
         # an address is refused until something better is given
         self.state, self._refused = state_of(self.sweep, page.given)
-        self.fit_note = "calibrated before this page was opened" if self.state.fitted else ""
         self._result: Result | None = None
         self._kind: Any = None  # of the figures that are shown
         self._figures: SweepFigures | None = None
@@ -75,7 +76,9 @@ class SweepView:
         self._theories = Newest(
             page.document, reader.with_theory, self._with_theory, page.say_error
         )
-        self._calibration = Newest(page.document, self._fit, self._fitted, page.say_error, LONG)
+        self._calibration = Newest(
+            page.document, tried(self._fit), self._fitted, page.say_error, LONG
+        )
         self._looks = Newest(page.document, Sweep.newer, self._follow, page.say_error)
         self.curves, self.table = page.grid([]), page.text("", name="exponents")
         self.maps, self.card = page.grid([]), page.column()
@@ -106,11 +109,13 @@ class SweepView:
         logs = logarithmic(result.curves, log_option(result.state.log))
         every = None if result.all is None else thinned(result.all)
         lines = has_line(result.curves, logs)
-        drawable = bool(lines.any())
+        missing = "" if lines.any() else _missing(result.curves)
+        unit = result.sweep.runs[view.observable].attrs.get("units", "")
+        label = with_unit(view.observable, unit)
         kind = (
-            view.observable, view.x, view.color, view.panel, result.curves.labels,
+            label, view.x, view.color, view.panel, result.sweep.coordinates, result.curves.labels,
             result.curves.panel_labels, result.theory.values is None, logs, lines.tobytes(),
-            kind_of(result.map), kind_of(every),
+            missing, kind_of(result.map), kind_of(every),
         )  # fmt: skip
         if kind == self._kind:
             with page.held():
@@ -119,7 +124,7 @@ class SweepView:
         else:
             self._kind = None
             with page.rebuilt():
-                self._draw(result, every, logs, drawable)
+                self._draw(result, every, logs, label, missing)
                 self._tell(result, lines)
             self._kind = kind
         self._mark()
@@ -129,22 +134,21 @@ class SweepView:
             self.select(self.state.point)
 
     def _draw(
-        self, result: Result, every: Cells | None, logs: tuple[bool, bool], drawable: bool
-    ) -> None:
+        self, result: Result, every: Cells | None, logs: tuple[bool, bool], label: str,
+        missing: str,
+    ) -> None:  # fmt: skip
         """Make figures anew."""
         page, view, linked = self.page, result.state.view, Linked(self._clicked)
-        unit = self.sweep.runs[view.observable].attrs.get("units", "")
-        label = with_unit(view.observable, unit)
         theory = result.theory.values
         self._figures = self._map = self._parallel = None
-        if drawable:
+        if not missing:
             self._figures = SweepFigures(page, view, result.curves, theory, linked, logs, label)
-        nothing = page.text("<p>No run that counts has a finite value here.</p>", name="nothing")
+        nothing = page.text(f"<p>{missing}</p>", name="nothing")
         self.curves.children = self._figures.layouts if self._figures else [nothing]
         if result.map is not None:
-            self._map = MapFigure(page, self.sweep, result.map, linked)
+            self._map = MapFigure(page, result.sweep, result.map, linked)
         if every is not None:
-            self._parallel = ParallelFigure(page, self.sweep, every, linked)
+            self._parallel = ParallelFigure(page, result.sweep, every, linked)
         linked.finish()
         self.maps.children = [f.layout for f in (self._map, self._parallel) if f is not None]
 
@@ -160,35 +164,45 @@ class SweepView:
     def _tell(self, result: Result, lines: Bool[np.ndarray, "p c"]) -> None:
         """Write tables, notes and the Python of what is shown."""
         self.table.text = result.tables
-        self.note.text = notes(result, lines, self.fit_note)
+        self.note.text = notes(result, lines)
         has_theory = result.theory.values is not None
         can_fit = has_theory and fitted_fields(result.sweep, result.state.view)
         self.calibrate.disabled = not can_fit
         self.code.text = self._python()
-        self.page.say("")
+        self._say()
+
+    def _say(self) -> None:
+        """Say what the address was refused, else what is under way."""
         if self._refused is not None:
-            self.page.say_error(self._refused)
+            return self.page.say_error(self._refused)
+        is_fitting = self._calibration.is_busy or self._calibration.is_waiting
+        self.page.say("calibrating ..." if is_fitting else "")
 
     def _with_theory(self, result: Result) -> None:
         if self._result is not None and result.curves is self._result.curves:
             self._shown(result)
 
     def _clicked(self, point: int, places: Mapping[str, int]) -> None:
-        """Show the runs of a grid point, in the panel and colour that was clicked."""
-        view = self.state.view
-        index = {getattr(view, role): i for role, i in places.items()}
-        within = {d: i for d, i in index.items() if d and d not in (*self.sweep.grid.axes, SEED)}
-        at = {**view.at, **within}
+        """Show the runs of a drawn grid point, in the panel and colour that was clicked."""
+        if self._result is None:
+            return
+        drawn, view = self._result.sweep, self.state.view
+        here = moved_point(drawn, self.sweep, point)
+        if here is None:
+            return
+        index = {getattr(self._result.state.view, role): i for role, i in places.items()}
+        within = {d: i for d, i in index.items() if d and d not in (*drawn.grid.axes, SEED)}
+        at = {**view.at, **moved(drawn, self.sweep, within)}
         if at != view.at:
             self._become(view=dataclasses.replace(view, at=at))
-        self.select(point)
+        self.select(here)
         self._mark()
         self.card.tags = [time.monotonic()]
 
     def _mark(self) -> None:
-        """Mark the grid point that is shown in the map."""
-        if self._map is not None:
-            self._map.choose(self.state.point)
+        """Mark the grid point that is shown in the map, which may be of an earlier store."""
+        if self._map is not None and self._result is not None:
+            self._map.choose(moved_point(self.sweep, self._result.sweep, self.state.point))
 
     def select(self, point: int) -> None:
         """Show the runs of a grid point."""
@@ -197,14 +211,15 @@ class SweepView:
             return self.page.say(f"there is no grid point {point} of {n}", is_warning=True)
         self.state = dataclasses.replace(self.state, point=point)
         self.card.children = run_card(self.page, self.sweep, self.state.view, point)
+        self._say()
         self._remember()
 
     def _set(self, **changed: Any) -> None:
         """Show another view; two roles never have one dimension."""
         view = dataclasses.replace(self.state.view, **changed)
         view = self.sweep.settled(view, [role for role in ROLES if role in changed])
-        if view.observable != self.state.view.observable:
-            self.fit_note = ""
+        if (view.observable, view.x) != (self.state.view.observable, self.state.view.x):
+            self._refused = None
         self.state = self.state.viewed(view)
         self.page.controls.children = self._controls()
         self.refresh()
@@ -239,8 +254,8 @@ class SweepView:
             "active", lambda _, old, new: self._filtered([codes[i] for i in new], codes)
         )
         controls += [page.text("<b>runs that count</b>"), boxes]
-        ends = ", ".join(f"{end:g}" for end in state.window_in(sweep) or ())
-        controls.append(page.typed("window of exponents", ends, self._new_window))
+        self._window = page.typed("window of exponents", state.window_text(sweep), self._new_window)
+        controls.append(self._window)
         if len(sweep.axes) > 1:
             for k, title in enumerate(("map: across", "map: up")):
                 controls.append(page.select(title, sweep.axes, state.map_axes[k],
@@ -270,25 +285,31 @@ class SweepView:
         return sweep_code(result.sweep, state.view, state.fitted, has_theory, log)
 
     def _calibrate(self) -> None:
-        self.page.say("calibrating ...")
         self._calibration.ask((self.sweep, self.state.view))
+        self.page.say("calibrating ...")
 
     @staticmethod
-    def _fit(request: tuple[Sweep, View]) -> tuple[str, dict[str, float], str]:
+    def _fit(request: tuple[Sweep, View]) -> tuple[dict[str, float], str]:
         sweep, view = request
-        return view.observable, *calibrated(sweep, view, sweep.curves(view))
+        return calibrated(sweep, view, sweep.curves(view))
 
-    def _fitted(self, result: tuple[str, dict[str, float], str]) -> None:
-        observable, fitted, note = result
-        if observable == self.state.view.observable:
-            self.fit_note, self._refused = note, None
-            self._become(fitted=fitted)
+    def _fitted(self, made: Tried) -> None:
+        """Show a fit, or why there is none, unless its observable was left."""
+        (_, view), fit, error = made
+        if view.observable != self.state.view.observable:
+            return self._say()
+        if error is not None:
+            return self.page.say_error(error)
+        self._refused = None
+        self._become(fitted=fit[0], fit_note=fit[1])
 
     def _filtered(self, codes: list[Status], every: list[Status]) -> None:
         statuses = None if len(codes) == len(every) else tuple(int(c) for c in codes)
         self._become(view=dataclasses.replace(self.state.view, statuses=statuses))
 
     def _new_window(self, text: str) -> None:
+        if text == self.state.window_text(self.sweep):  # the page wrote it
+            return self._say()
         try:
             window, self._refused = window_of(text), None
         except ValueError as error:
@@ -304,14 +325,24 @@ class SweepView:
         """Show new chunks of a store that grows; controls change only if they have to."""
         if newer is None:
             return
-        before, self.sweep = self.sweep, newer
-        self.state = followed(before, newer, self.state)
-        same = before.runs.sizes == newer.runs.sizes
-        if not same or before.status_counts.keys() != newer.status_counts.keys():
+        before, state = self.sweep, followed(self.sweep, newer, self.state)
+        kinds = [(s.coordinates, s.observables, [*s.status_counts]) for s in (before, newer)]
+        self.sweep, self.state = newer, state
+        if state.point is None:  # what the card shows is gone
+            self.card.children = []
+        if kinds[0] != kinds[1]:
             self.page.controls.children = self._controls()
         else:
             self._boxes.labels = _status_labels(newer)
+            self._window.value = self.state.window_text(newer)
         self.refresh()
+
+
+def _missing(curves: Curves) -> str:
+    """Why nothing is drawn."""
+    if np.isfinite(curves.values).any():
+        return "Runs that count have too few values here for a line."
+    return "No run that counts has a finite value here."
 
 
 def _status_labels(sweep: Sweep) -> list[str]:

@@ -1,5 +1,6 @@
 """The fit view without a browser: what it keeps, and which tables it takes."""
 
+import dataclasses
 import datetime
 import queue
 import threading
@@ -78,3 +79,22 @@ def test_columns_of_one_name_are_refused(monkeypatch):
     table = RUNS.set_axis([0, "loss"], axis="columns").assign(**{"0": 1.0})
     with pytest.raises(ValueError, match="must name each column once, got '0' twice"):
         opened(table, monkeypatch)
+
+
+def test_what_a_fit_refuses_is_said_for_its_request_alone(monkeypatch):
+    monkeypatch.setattr(_fit_view, "fitted", refused)
+    view, ticks = opened(RUNS, monkeypatch, form="power_law")
+    ticks.get(timeout=20)()
+    assert "too few runs" in view.page.status.text
+    view.refresh()
+    view._set(dataclasses.replace(view.request, columns={}))
+    said = view.page.status.text
+    assert "choose the column" in said
+    ticks.get(timeout=20)()
+    assert view.page.status.text == said
+
+
+@pytest.mark.parametrize(("refits", "taken"), [("²", ""), ("20", "20")])
+def test_refits_of_an_address_are_a_number(monkeypatch, refits, taken):
+    view, _ = opened(RUNS, monkeypatch, refits=refits, **{"column.x": "none"})
+    assert view.request.bootstrap == taken
