@@ -52,10 +52,10 @@ class State:
     def viewed(self, view: View) -> "State":
         """Another view, without the window of another x axis and the fit of another observable."""
         window = self.window if view.x == self.view.x else None
-        kept = dataclasses.replace(self, view=view, window=window)
+        state = dataclasses.replace(self, view=view, window=window)
         if view.observable == self.view.observable:
-            return kept
-        return dataclasses.replace(kept, fitted={}, fit_note="")
+            return state
+        return dataclasses.replace(state, fitted={}, fit_note="")
 
     def with_map_axis(self, k: int, axis: str) -> "State":
         """Another axis of the map, across for 0 and up for 1; it swaps with the other."""

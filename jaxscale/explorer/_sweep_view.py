@@ -187,15 +187,15 @@ class SweepView:
         if self._result is None:
             return
         drawn, view = self._result.sweep, self.state.view
-        here = moved_point(drawn, self.sweep, point)
-        if here is None:
+        chosen = moved_point(drawn, self.sweep, point)
+        if chosen is None:
             return
         index = {getattr(self._result.state.view, role): i for role, i in places.items()}
         within = {d: i for d, i in index.items() if d and d not in (*drawn.grid.axes, SEED)}
         at = {**view.at, **moved(drawn, self.sweep, within)}
         if at != view.at:
             self._become(view=dataclasses.replace(view, at=at))
-        self.select(here)
+        self.select(chosen)
         self._mark()
         self.card.tags = [time.monotonic()]
 

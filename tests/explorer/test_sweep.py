@@ -113,13 +113,14 @@ def test_a_map_holds_final_values_and_exponents(sweep):
 
 def test_exponents_stand_beside_those_of_theory(sweep):
     view = sweep.default_view()
-    curves = sweep.curves(view)
+    curves = sweep.curves(view)  # the same for all seeds: they get slopes of their own
+    tilt = np.maximum(curves.x, 1.0) ** np.asarray([[0.0], [0.01], [0.03]])
+    curves = dataclasses.replace(curves, values=curves.values * tilt)
     theory = theory_of_view(sweep, view, curves, {})
     text = exponent_table(view, curves, theory.values, (6.0, 60.0))
     assert "learning_rate 0.1" in text
-    fit = js.analysis.fit_exponent(
-        js.open_store(sweep.path).loss.isel(learning_rate=0, target_scale=1), "step", (6.0, 60.0)
-    )
+    first = xarray.DataArray(curves.values[0, 0], {"step": curves.x}, ("seed", "step"))
+    fit = js.analysis.fit_exponent(first, "step", (6.0, 60.0))
     assert f"{fit.value:.4g}" in text
     slope = np.polyfit(*(np.log(v[(curves.x >= 6) & (curves.x <= 60)])
                          for v in (curves.x, theory.values[0, 0])), 1)[0]  # fmt: skip
