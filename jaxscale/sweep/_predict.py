@@ -214,8 +214,6 @@ def select(runs: "xarray.Dataset", **values: Any) -> tuple[AbstractSystem, Key[A
     """
     grid = grid_of(runs)
     coordinates = {d: np.atleast_1d(runs.coords[d]) for d in grid.dims if d in runs.coords}
-    for name in values.keys() & coordinates.keys():
-        _position(name, coordinates[name], values[name])
     selected = {d: own.item() for d, own in coordinates.items() if own.size == 1}
     run_id = run_at(grid, selected | values)
     return grid.system_at(run_id), grid.run_key(grid.seeds[run_id % len(grid.seeds)])
