@@ -36,18 +36,24 @@ def stop_steps(system: Any) -> tuple[int, ...]:
 def next_state(system: Any, state: Any, key: Any) -> Any:
     """State after one more step; `ValueError` unless its leaves are like those before."""
     after = system.step(state, key)
-    before, tree = jax.tree.flatten_with_path(state)
-    leaves, new_tree = jax.tree.flatten(after)
-    changed = "" if tree == new_tree else f"{_form(state)} became {_form(after)}"
-    for (path, was), now in () if changed else zip(before, leaves, strict=True):
+    if change := _change(state, after):
+        name = type(system).__name__
+        raise ValueError(f"`step` of {name} must return a state like that of `init`: {change}.")
+    return after
+
+
+def _change(before: Any, after: Any) -> str:
+    """What of a state has another type or shape than before; "" if nothing has."""
+    leaves, tree = jax.tree.flatten_with_path(before)
+    new_leaves, new_tree = jax.tree.flatten(after)
+    if tree != new_tree:
+        return f"{_form(before)} became {_form(after)}"
+    for (path, was), now in zip(leaves, new_leaves, strict=True):
         weak = jax.typeof(was).weak_type and jnp.shape(was) == jnp.shape(now)  # JAX promotes it
         if not weak and _form(was) != _form(now):
             where = f"leaf {jax.tree_util.keystr(path)} " if path else ""
-            changed = changed or f"{where}{_form(was)} became {_form(now)}"
-    if changed:
-        name = type(system).__name__
-        raise ValueError(f"`step` of {name} must return a state like that of `init`: {changed}.")
-    return after
+            return f"{where}{_form(was)} became {_form(now)}"
+    return ""
 
 
 def _form(tree: Any) -> str:

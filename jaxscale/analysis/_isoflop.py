@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 FEWEST = 4  # runs of a parabola with residuals
 MINIMA = 3  # of an interval of their exponent
-WIDER = ": `n_groups` makes them larger."
 SIZE, TOKENS = SIZES
 LOSS = "loss"
 
@@ -199,10 +198,11 @@ def isoflop(
     n = int(group.max(initial=-1)) + 1
     fits = [_parabola(np.log(size[group == g]), loss[group == g]) for g in range(n)]
     if not any(fit.used for fit in fits):
+        way = ": `n_groups` makes them larger" if len(fits) > 1 else ""
         raise TooFewRuns(
             f"`data` must hold a group of {FEWEST} runs of one compute and three sizes or more, "
             f"got {counted(len(fits), 'group')} of {counted(len(table), 'run')} and "
-            f"{counted(np.unique(size).size, 'size')}{WIDER if len(fits) > 1 else '.'}"
+            f"{counted(np.unique(size).size, 'size')}{way}."
         )
     drawn = _drawn(fits, bootstrap, key)
     at = np.asarray([np.exp(np.log(c[group == g]).mean()) for g in range(len(fits))])

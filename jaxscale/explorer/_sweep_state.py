@@ -106,9 +106,8 @@ def address_of(sweep: Sweep, state: State) -> dict[str, str]:
 
 def followed(before: Sweep, newer: Sweep, state: State) -> State:
     """The same state of a store that has grown; the first one of a store that was replaced."""
-    if type(before.grid.system) is not type(newer.grid.system):
-        return state_of(newer, {})[0]
-    if state.view.observable not in newer.observables:
+    is_same_kind = type(before.grid.system) is type(newer.grid.system)
+    if not is_same_kind or state.view.observable not in newer.observables:
         return state_of(newer, {})[0]
     view = dataclasses.replace(state.view, at=moved(before, newer, state.view.at))
     return dataclasses.replace(
