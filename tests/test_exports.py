@@ -27,7 +27,7 @@ E, P, S, D = js.emergence, js.sparse, js.superposition, js.streaming
 SLOW = pytest.mark.slow
 ONE_OF_A_KIND = [
     "network", "multilinear", pytest.param("least norm, few features", marks=SLOW),
-    pytest.param("relu student", marks=SLOW),
+    pytest.param("relu student", marks=SLOW), pytest.param("transformer", marks=SLOW),
 ]  # fmt: skip
 AXES = {  # a field that is swept, so that a program has a column
     E.ParityNetwork: "skill_exponent",
@@ -189,8 +189,8 @@ PRODUCTS = {  # constructor, parts that are crossed, parts that are drawn
             n_skills=3, n_bits=6, skill_size=2, n_heads=2, width=8, mlp_width=16, batch_size=8,
             n_evaluation=16, **STEPS, **parts,
         ),
-        dict(readout=[E.LastToken(), E.EveryToken()], dtype=DTYPES),
-        dict(data=DATA, optimizer=OPTIMIZERS),
+        dict(readout=[E.LastToken(), E.EveryToken()], dtype=["float64"]),
+        dict(data=DATA, optimizer=[js.Sgd(), js.AdamW()]),
     ),
     "multilinear": (
         lambda **parts: E.MultilinearSkills(n_skills=3, **STEPS, **parts),
@@ -218,8 +218,8 @@ PRODUCTS = {  # constructor, parts that are crossed, parts that are drawn
     ),
     "student, optimizers": (
         student,
-        STUDENTS | dict(optimizer=OPTIMIZERS),
-        dict(
+        dict(optimizer=OPTIMIZERS, dtype=["float64"]),
+        {part: some for part, some in STUDENTS.items() if part != "dtype"} | dict(
             embedding=[S.RandomUnit(), S.Joint(), S.Untied()], initial=[S.RandomNormal()],
             reduction=[S.SumOverOutputs(), S.MeanOverOutputs()],
             importance=[S.InTarget(), S.InLoss()], schedule=SCHEDULES,
