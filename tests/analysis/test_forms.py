@@ -1,5 +1,7 @@
 """Forms of scaling laws: planted parameters, gradients, limits, the optimum, groups of runs."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ SHIPPED = sorted(name for name in FORMS if hasattr(js.forms, name))
 LARGE = (  # to compile
     "broken_power_law", "data_constrained", "mixture_of_experts", "precision", "sparsity",
 )  # fmt: skip
-N_SURFACES = 20
+N_SURFACES = int(os.environ.get("JAXSCALE_TEST_SURFACES", "10"))  # of each form
 SQUARES = {"loss": js.residuals.Squared(), "bootstrap": 0}
 
 

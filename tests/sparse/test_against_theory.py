@@ -145,7 +145,7 @@ def test_deterministic_equivalent_away_from_the_peak(alpha, gamma, d, sizes, see
 @pytest.mark.parametrize(
     ("sizes", "samples", "seeds"),
     [
-        pytest.param([64], [128, 256], 60, marks=pytest.mark.slow),
+        pytest.param([64], [128, 256], 30, marks=pytest.mark.slow),
         pytest.param([128, 256], [64], 30, marks=pytest.mark.slow),
         ([128], [64], 16),
     ],

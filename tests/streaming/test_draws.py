@@ -18,7 +18,7 @@ from jaxscale.streaming.theory._equivalent import mean_losses
 T = js.streaming.theory
 TIMES = np.array([100.0, 1e3, 1e4])
 PHASES = {"Ia": (0.8, 0.3), "II": (1.2, 0.8), "III": (0.8, 1.2), "IVa": (0.4, 0.9)}
-N_DRAWS = {32: 1000, 512: 20}
+N_DRAWS = {32: 1000, 256: 40}
 pytestmark = pytest.mark.usefixtures("x64")
 
 

@@ -143,7 +143,7 @@ def test_few_coordinates_need_not_be_whole():
     assert jax.grad(lambda v: T.limit_loss(60.0, n_coordinates=v, **at))(105.5) > 0
     at = {"input_exponent": 0.8, "target_exponent": 0.3}  # 112 is where panels begin
     slope = jax.grad(lambda v: T.limit_loss(50.0, n_coordinates=v, **at))(112.0)
-    ends = T.limit_loss(50.0, n_coordinates=np.array([111.9, 112.1]), **at)
+    ends = T.limit_loss(50.0, n_coordinates=112 + 0.1 * np.array([-1, 1, 0, 0, 0]), **at)
     np.testing.assert_allclose(slope, (ends[1] - ends[0]) / 0.2, rtol=1e-2)
 
 
@@ -215,10 +215,11 @@ def test_derivatives_are_those_of_differences():
         return jnp.log(T.loss(3000.0, jnp.exp(size), noise=noise, **at))
 
     x = jnp.asarray([0.8, 0.9, 0.14, np.log(300.0), 0.05])
-    slopes = jax.grad(log_loss)(x)
+    both = jax.jit(jax.value_and_grad(log_loss))
+    slopes = both(x)[1]
     h = 1e-5
     central = [
-        (log_loss(x.at[i].add(h)) - log_loss(x.at[i].add(-h))) / (2 * h) for i in range(x.size)
+        (both(x.at[i].add(h))[0] - both(x.at[i].add(-h))[0]) / (2 * h) for i in range(x.size)
     ]
     np.testing.assert_allclose(slopes, central, rtol=1e-6)
 
@@ -252,15 +253,16 @@ def test_steps_have_digits_where_the_spectrum_is_narrow_and_the_rate_near_its_li
 
 def test_above_the_limit_there_is_no_late_loss():
     at = {"input_exponent": 0.8, "target_exponent": 0.3}
-    loss = T.loss(np.array([3.0, 1000.0]), 1000.0, learning_rate=0.8, **at)
-    assert np.isfinite(loss[0])
-    assert np.isnan(loss[1])
 
-    def slope(time, eta):
-        return jax.grad(lambda eta: T.loss(time, 1000.0, learning_rate=eta, **at))(eta)
+    @jax.jit
+    @jax.value_and_grad
+    def loss(eta, time):
+        return T.loss(time, 1000.0, learning_rate=eta, **at)
 
-    assert slope(3.0, 0.8) > 0
-    assert np.isnan([slope(9.0, 2.0), slope(99.0, 0.8), slope(1000.0, 0.8)]).all()
+    value, slope = loss(0.8, 3.0)
+    assert np.isfinite(value)
+    assert slope > 0
+    assert np.isnan([loss(2.0, 9.0)[1], loss(0.8, 99.0)[1], *loss(0.8, 1000.0)]).all()
     system = js.streaming.StreamingRegression(learning_rate=0.8, n_steps=10)
     assert np.all(np.isinf(js.predict(js.Grid(system))["floor"]))
 
@@ -318,12 +320,12 @@ def test_bad_input_is_refused(fields, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["Ia", "Ib", "Ic", "IVb"])  # test_draws.py has the others
+@pytest.mark.parametrize("phase", ["Ib", "Ic", "IVb"])  # test_draws.py has the others
 def test_the_mean_over_draws_is_the_equivalent(phase):
     """Within 2/d and the interval of Student's t at 1e-3, from step 100 on."""
     alpha, beta = PAIRS[phase]
     size, n_seeds = 64, 200
-    last = np.inf if 2 * alpha > 1 else 4 * size
+    last = 4 * size
     rate = 0.6 / (float(power_sum(2 * alpha, last)) + 2)
     system = js.streaming.StreamingRegression(
         n_features=size, input_exponent=alpha, target_exponent=beta, n_coordinates=last,

@@ -38,9 +38,13 @@ def _planted(grid, **changes):
     return xarray.Dataset({"skill_strength": strength, "status": status})
 
 
-def _verdicts(name, grid, runs):
-    claims = paper.paper_claims(paper.paper_score(grid, runs), name)
+def _judged(name, score):
+    claims = paper.paper_claims(score, name)
     return {claim.id.removeprefix(f"{name}-"): str(claim.verdict) for claim in claims}
+
+
+def _verdicts(name, grid, runs):
+    return _judged(name, paper.paper_score(grid, runs))
 
 
 @pytest.mark.parametrize("name", HALF_POINTS)
@@ -63,10 +67,10 @@ def test_presets_predict_what_the_authors_predict(name):
 def test_planted_runs_in_time_agree_and_a_wrong_number_does_not():
     grid = js.Grid.from_toml("emergence_time_paper", seeds=8)
     assert set(_verdicts("t", grid, _planted(grid)).values()) == {"agrees"}
-    wrong = _verdicts("t", grid, _planted(grid, time_scale=1 / 30))
+    score = paper.paper_score(grid, _planted(grid, time_scale=1 / 30))
+    wrong = _judged("t", score)
     expected = dict.fromkeys(wrong, "disagrees")
     assert wrong == expected | dict.fromkeys(["all", "rms-fitted", "order"], "agrees")
-    score = paper.paper_score(grid, _planted(grid, time_scale=1 / 30))
     rows = {row[0]: row[1:] for row in paper.half_point_table("t", score).rows}
     late = f"{np.log(30 / 22):+.3f}"
     assert rows["δ = ln(measured / formula)"] == (late,) * 5

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import jaxscale as js
 from jaxscale.papers.emergence._study import STUDY, evaluate
+from jaxscale.report import _save
 from jaxscale.report._page import prose
 from jaxscale.report._study import reproduce
 from jaxscale.sweep import _execute as execute
@@ -110,6 +111,7 @@ def test_everything_is_written_and_nothing_is_computed_twice(study, tmp_path, mo
     assert all(prose(c.statement) in page for c in conclusion.claims)  # formulas are MathML
 
     monkeypatch.setattr(execute, "compute", None)  # computing anything would fail
+    monkeypatch.setattr(_save, "write_images", lambda _, stem: [stem.with_suffix(".svg")])
     again = reproduce(study, tmp_path, console=quiet)
     assert [c.measured for c in again.claims] == [c.measured for c in conclusion.claims]
 

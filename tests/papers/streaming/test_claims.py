@@ -64,7 +64,7 @@ def test_draws_are_those_of_the_system_and_losses_those_of_the_recursion(draws, 
         learning_rate=drawn.rate(phase, size),
     )
     seeds = jnp.arange(COUNTS[size])
-    state = jax.vmap(lambda seed: system.init(jr.fold_in(jr.key(0), seed)))(seeds)
+    state = jax.jit(jax.vmap(lambda seed: system.init(jr.fold_in(jr.key(0), seed))))(seeds)
     modes = draws.modes[phase, size]
     own = np.sort(state.modes.eigenvalues, axis=1)[:, ::-1]  # those of runs are in another order
     np.testing.assert_allclose(modes.eigenvalues, own, rtol=1e-4)
@@ -78,7 +78,7 @@ def test_draws_are_those_of_the_system_and_losses_those_of_the_recursion(draws, 
     exact = drawn.groups(np.asarray(jax.vmap(recursion)(state.modes), float)).T
     values = draws.loss.sel(phase=phase, n_features=size).sel(step=steps)
     np.testing.assert_allclose(values, exact, rtol=1e-4)
-    observed = jax.vmap(system.observe)(state)
+    observed = jax.jit(jax.vmap(system.observe))(state)
     floor = drawn.groups(np.asarray(observed["floor"], float))
     rest = draws.rest.sel(phase=phase, n_features=size)
     np.testing.assert_allclose(rest.isel(moment=0), floor, rtol=1e-4)
