@@ -27,7 +27,7 @@ PLAN = js.plan(GRID, max_runs_per_chunk=2)  # four chunks
 CHUNK = 4
 IN_FLIGHT = 2 * CHUNK  # one chunk being written while the next is computed
 MANY = js.Grid(DRAWN, {"learning_rate": [0.1, 0.2]}, seeds=24)  # twelve chunks
-KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "12"))  # of each of two chains
+KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "8"))  # of each of two chains
 
 
 @pytest.fixture(scope="module")
