@@ -1,11 +1,14 @@
 """Sphinx configuration: `sphinx-build -W --keep-going -n docs OUT` builds the site, offline."""
 
+import gc
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]  # the package of this checkout, and `site_pages`
+
+gc.set_threshold(200_000, 50, 50)  # a build makes many objects that live long
 
 project = "jaxscale"
 author = "The jaxscale developers"

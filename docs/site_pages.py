@@ -7,6 +7,7 @@ ignores; `tests/public_names.txt` says what is public.
 import ast
 import dataclasses
 import enum
+import functools
 import importlib
 import inspect
 import re
@@ -84,6 +85,7 @@ class Entry:
         return f"{self.module}.{self.name}"
 
 
+@functools.cache  # every page asks twice
 def public_entries() -> list[Entry]:
     """Return every public name once, at its shortest path, with the others it has."""
     paths: dict[Any, list[Entry]] = defaultdict(list)

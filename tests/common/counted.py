@@ -58,6 +58,11 @@ def _log_run(key_data, learning_rate):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+def n_logged(log):
+    """Number of lines in the log, which is read often."""
+    return Path(log).read_bytes().count(b"\n") if Path(log).exists() else 0
+
+
 def logged_runs(log, grid):
     """`(learning_rate, seed)` of every run in the log, in order and with repetitions."""
     seeds = {tuple(int(w) for w in jr.key_data(grid.run_key(s))): s for s in grid.seeds}

@@ -95,11 +95,11 @@ def sweep(store: Path, **environment: str) -> subprocess.Popen[str]:
 
 def plan():
     """Sixteen runs in eight chunks."""
-    from counted import SYSTEM
+    from counted import DRAWN
 
     import jaxscale as js
 
-    grid = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=8)
+    grid = js.Grid(DRAWN, {"learning_rate": [0.1, 0.2]}, seeds=8)
     return js.plan(grid, max_runs_per_chunk=2)
 
 

@@ -389,7 +389,8 @@ def test_spawned_processes(tmp_path, shared, pool_log, local):
 
 @pytest.mark.dist
 def test_spawned_processes_and_several_programs(shared):
-    grid = js.Grid(SYSTEM, {"n_skills": [3, 5], "data": [Online(), SYSTEM.data]}, seeds=4)
+    grid = js.Grid(SYSTEM, {"data": [Online(), SYSTEM.data]}, seeds=4)
+    assert js.plan(grid).n_programs == 2
     runs = js.run(js.plan(grid, max_runs_per_chunk=2), executor=shared)
     assert_close(runs, js.run(grid), **CLOSE)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import zarr
 from checks import files_under
-from counted import DRAWN, SYSTEM, Drawn, logged_runs, runs_done, runs_of
+from counted import DRAWN, SYSTEM, Drawn, logged_runs, n_logged, runs_done, runs_of
 from server import Server, when
 
 import jaxscale as js
@@ -27,7 +27,7 @@ PLAN = js.plan(GRID, max_runs_per_chunk=2)  # four chunks
 CHUNK = 4
 IN_FLIGHT = 2 * CHUNK  # one chunk being written while the next is computed
 MANY = js.Grid(DRAWN, {"learning_rate": [0.1, 0.2]}, seeds=24)  # twelve chunks
-KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "12"))  # of each of two chains
+KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "8"))  # of each of two chains
 
 
 @pytest.fixture(scope="module")
@@ -344,10 +344,6 @@ def _request(folder, name, grid, sleep=0.004):
     }
 
 
-def _lines(path):
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
 def _kill_at_random(rng, server, folder, request):
     """Start a request and kill it, while it opens or makes the store or between two runs."""
     pid = server.start(**request)
@@ -358,7 +354,7 @@ def _kill_at_random(rng, server, folder, request):
         pause = rng.uniform(0.0, 0.05 if fresh else 0.25)
     else:
         runs = int(rng.integers(1, 4 * CHUNK))
-        when(lambda: _lines(folder / "log") >= runs, alive=alive)
+        when(lambda: n_logged(folder / "log") >= runs, alive=alive)
         pause = rng.uniform(0.0, 0.04)
     time.sleep(pause)
     with contextlib.suppress(ProcessLookupError):

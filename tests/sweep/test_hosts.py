@@ -15,7 +15,7 @@ import time
 import pytest
 import two_hosts
 from checks import assert_close
-from counted import logged_runs, runs_done, runs_of
+from counted import logged_runs, n_logged, runs_done, runs_of
 
 import jaxscale as js
 
@@ -89,17 +89,17 @@ def test_a_sweep_outlives_its_link_and_its_worker(
     path, log = tmp_path / "a.zarr", tmp_path / "log"
 
     def goes_on():
-        began, before = time.monotonic(), len(logged_runs(log, GRID))
-        _until(lambda: len(logged_runs(log, GRID)) > before)
+        began, before = time.monotonic(), n_logged(log)
+        _until(lambda: n_logged(log) > before)
         return time.monotonic() - began
 
     with Sweep(path, environment) as sweep:
-        _until(lambda: len(logged_runs(log, GRID)) > IN_FLIGHT)
+        _until(lambda: n_logged(log) > IN_FLIGHT)
         for number in two_hosts.worker_processes(sweep.worker):
             os.kill(number, signal.SIGKILL)
-        n_before = len(logged_runs(log, GRID))
+        n_before = n_logged(log)
         record_property("seconds until it goes on after a kill", goes_on())
-        assert len(logged_runs(log, GRID)) < GRID.n_runs - 3 * IN_FLIGHT  # the worker holds less
+        assert n_logged(log) < GRID.n_runs - 3 * IN_FLIGHT  # the worker holds less
         two_hosts.set_link(up=False)
         time.sleep(3.0)
         two_hosts.set_link(up=True)

@@ -13,14 +13,14 @@ import time
 
 import pytest
 from checks import assert_close
-from counted import SYSTEM, logged_runs, runs_done, runs_of
+from counted import DRAWN, logged_runs, n_logged, runs_done, runs_of
 
 import jaxscale as js
 from jaxscale.sweep import _executor as executors
 from jaxscale.sweep._store import ZarrStore
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=6)
+GRID = js.Grid(DRAWN, {"learning_rate": [0.1, 0.2]}, seeds=6)
 CHUNK = 4  # runs of a job: one before the one that is hit, and one after it where jobs go on
 GRIDS = {"preempted": GRID, "out of time": GRID.replace(seeds=4), "killed": GRID.replace(seeds=4)}
 MINUTES = {"preempted": 60, "out of time": 5}  # submitit takes 80 % of the limit, or all but ten
@@ -51,7 +51,7 @@ class Jobs:
         return self.jobs[-1]
 
     def hit(self):
-        while len(logged_runs(self.log, GRID)) < 2 * CHUNK:
+        while n_logged(self.log) < 2 * CHUNK:
             time.sleep(0.01)
         time.sleep(LINGER / 3)
         (task,) = _children(self.jobs[-1].job_id)

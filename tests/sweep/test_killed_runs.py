@@ -21,16 +21,16 @@ KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "3"))  # of each system
 NETWORK = {"n_skills": 3, "n_bits": 8, "skill_size": 2, "width": 8, "n_evaluation": 32}
 SYSTEMS = {
     "network, momentum": ParityNetwork(
-        **NETWORK, batch_size=16, n_steps=10_000,
+        **NETWORK, batch_size=16, n_steps=4_000,
         optimizer=js.Sgd(momentum=0.9), learning_rate=0.01,
     ),
     "network on a set, Adam": ParityNetwork(
-        **NETWORK, batch_size=16, n_steps=10_000,
+        **NETWORK, batch_size=16, n_steps=4_000,
         data=FiniteSet(n_samples=100), optimizer=js.Adam(), learning_rate=0.001,
     ),
     "student on fresh batches": TeacherStudent(
         n_features=16, latent_size=4, frequency_exponent=1.5,
-        gradient=FreshBatches(batch_size=16), n_steps=10_000,
+        gradient=FreshBatches(batch_size=16), n_steps=4_000,
     ),
 }  # fmt: skip
 

@@ -151,4 +151,4 @@ def test_a_power_failure_takes_nothing_that_was_said_to_be_there(tmp_path, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["new", "extended", "stretches", "longer"])
 def test_a_power_failure_at_many_changes(name, tmp_path, monkeypatch):
-    assert fail_everywhere(name, tmp_path, monkeypatch, 7) > 35
+    assert fail_everywhere(name, tmp_path, monkeypatch, 13) > 18

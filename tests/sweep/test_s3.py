@@ -23,7 +23,7 @@ if not PYTHON:
     pytest.importorskip("moto", reason="the server needs the extra s3")
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("JAXSCALE_TEST_KILLS", "8"))
 SYSTEM = MultilinearSkills(n_skills=3, n_steps=20)
 GRID = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2]}, seeds=4)
 LARGER = js.Grid(SYSTEM, {"learning_rate": [0.1, 0.2, 0.3]}, seeds=5)
