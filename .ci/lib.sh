@@ -109,5 +109,8 @@ compiling+=(tests/test_{theory_transforms,exports,benchmark_gpu,every_system,pag
 compiling+=(tests/test_{own_model,optimizers}.py)
 
 # for what computes more than it compiles: tests/conftest.py chooses level 0, and says what the others are
-level_1="--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
-level_1+=" --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+fewer_passes="--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+fewer_passes+=" --xla_cpu_parallel_codegen_split_count=1"
+level_1="$fewer_passes --xla_cpu_use_fusion_emitters=false"
+
+reproduced=$SCRATCH/reproduced # folder of quick reproductions, for two legs
