@@ -2,13 +2,11 @@
 
 They are made in `docs/_made/theory_pages`, as `jaxscale report --interactive` would make them, when
 the package, Bokeh or this file has changed since; the site holds copies in `theory`. With
-`-D theory_combinations=N` pages have no more combinations than N, and are made in seconds; with
-fewer than a report would take, too.
+`-D theory_combinations=N` pages have no more combinations than N, and are made in seconds.
 """
 
 import dataclasses
 import hashlib
-import math
 import shutil
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -16,7 +14,6 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from jaxscale.explorer import _tables
 from jaxscale.explorer._sources import source_of
 from jaxscale.explorer._static_page import static_page
 from jaxscale.explorer._tables import COMBINATIONS, tabulated
@@ -60,7 +57,6 @@ def source_key(most: int) -> str:
 def make(names: Iterable[str] = PAGES, most: int = COMBINATIONS) -> None:
     """Make the pages that were made from other sources, or not yet."""
     MADE.mkdir(parents=True, exist_ok=True)
-    _tables.FEWEST = min(_tables.FEWEST, math.isqrt(most))
     key = source_key(most)
     for name in names:
         page, mark = PAGES[name], MADE / f"{name}.key"

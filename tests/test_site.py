@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MADE_THEORY = ROOT / "docs" / "_made" / "theory.md"
 SECONDS = 360
-COMBINATIONS = 4  # of a page of theory: two positions of each slider, of ten or more
+COMBINATIONS = 25  # of a page of theory: five positions of each slider, of ten or more
 pytestmark = pytest.mark.slow  # it takes half a minute
 
 sphinx = pytest.importorskip("sphinx", reason="the site needs the extra docs")

@@ -60,18 +60,6 @@ def test_learning_happened(reference):
 
 
 @pytest.mark.slow
-def test_networks_do_not_feel_their_bucket(reference):
-    plan = js.plan(WIDTHS)
-    assert plan.n_programs <= 4
-    PROGRAMS.clear()
-    with compilations() as compiled:
-        runs = js.run(plan)
-    assert len(PROGRAMS.values()) == plan.n_programs
-    assert len(compiled) >= plan.n_programs
-    assert_close(runs, reference)
-
-
-@pytest.mark.slow
 def test_networks_one_by_one(reference):
     """Buckets by hand: a width is a grid of its own, without any padding."""
     for width in (4, 16):
