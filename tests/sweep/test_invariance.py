@@ -1,6 +1,5 @@
 """The same numbers however a grid is cut: buckets, chunks, micro-batches, devices, memory."""
 
-import json
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ from checks import assert_close, compilations
 
 import jaxscale as js
 from jaxscale.emergence import FiniteSet, MultilinearSkills
-from jaxscale.sweep import _bucket as bucket
+from jaxscale.sweep import _bucket as bucket, _divide as divide
 from jaxscale.sweep._cache import PROGRAMS
 
 SMALL = MultilinearSkills(n_skills=5, n_steps=50, data=FiniteSet(n_samples=30))
@@ -36,7 +35,7 @@ import jaxscale as js
 js.use_all_cores(int(sys.argv[1]))
 {SETUP}
 assert jax.local_device_count() == int(sys.argv[1])
-plan = js.plan(grid, max_runs_per_chunk=8, max_programs=2)
+plan = js.plan(grid, max_runs_per_chunk=8)
 np.savez(sys.argv[2], **{{k: v.values for k, v in js.run(plan).items()}})
 """
 
@@ -60,12 +59,12 @@ def test_learning_happened(reference):
 
 
 @pytest.mark.slow
-def test_networks_one_by_one(reference):
-    """Buckets by hand: a width is a grid of its own, without any padding."""
-    for width in (4, 16):
-        alone = {"learning_rate": WIDTHS.axes["learning_rate"]}
-        runs = js.run(js.Grid(js.replace(NETWORK, "width", int(width)), alone, seeds=3))
-        assert_close(runs, reference.sel(width=int(width)))
+def test_networks_do_not_feel_their_bucket(reference, monkeypatch):
+    """In two programs, which pad to other widths."""
+    monkeypatch.setattr(divide, "COMPILE_SECONDS", 0.0)  # or one program were the quickest
+    plan = js.plan(WIDTHS, max_programs=2)
+    assert len({int(np.max(b.padded_system.width)) for b in plan.buckets}) == plan.n_programs == 2
+    assert_close(js.run(plan), reference)
 
 
 @pytest.mark.slow
@@ -96,23 +95,13 @@ def test_networks_do_not_feel_their_devices(reference, tmp_path, n_devices):
 
 @pytest.fixture(scope="module")
 def small():
-    return js.run(js.plan(js.Grid(SMALL, SIZES, seeds=3), max_programs=1))
+    return js.run(js.Grid(SMALL, SIZES, seeds=3))
 
 
-@pytest.mark.parametrize(
-    "bounds",
-    [
-        {"max_programs": 2},
-        {"max_runs_per_chunk": 1},
-        {"max_runs_per_chunk": 5, "max_programs": 1},
-        pytest.param({"max_programs": 4, "max_runs_per_chunk": 2}, marks=pytest.mark.slow),
-    ],
-    ids=json.dumps,
-)
-def test_bounds_change_no_number(small, bounds):
-    plan = js.plan(js.Grid(SMALL, SIZES, seeds=3), **bounds)
-    assert plan.n_programs <= bounds.get("max_programs", 4)
-    assert all(b.chunk <= bounds.get("max_runs_per_chunk", 12) for b in plan.buckets)
+@pytest.mark.parametrize("cap", [1, 5])
+def test_chunks_change_no_number(small, cap):
+    plan = js.plan(js.Grid(SMALL, SIZES, seeds=3), max_runs_per_chunk=cap)
+    assert all(b.chunk <= cap for b in plan.buckets)
     assert_close(js.run(plan), small)
 
 
