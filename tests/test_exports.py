@@ -134,7 +134,6 @@ DATA = [E.Online(), E.FiniteSet(n_samples=30)]
 POWER_LAW = {"spectrum_exponent": 1.0, "sparsity_exponent": 2.0}
 TABLE = P.Tabulated(variance=[1.0, 0.5, 0.2, 0.1], probability=[0.9, 0.6, 0.3, 0.3])
 STUDENTS = dict(
-    dtype=DTYPES,
     gradient=[S.Population(), S.FreshBatches(batch_size=8)],
     inputs=[S.OneHot(amplitude=S.Fixed(value=2.0)), S.Bernoulli()],
     decoder=[S.Linear(), S.Relu()],
@@ -219,7 +218,7 @@ PRODUCTS = {  # constructor, parts that are crossed, parts that are drawn
     "student, optimizers": (
         student,
         dict(optimizer=OPTIMIZERS, dtype=["float64"]),
-        {part: some for part, some in STUDENTS.items() if part != "dtype"} | dict(
+        STUDENTS | dict(
             embedding=[S.RandomUnit(), S.Joint(), S.Untied()], initial=[S.RandomNormal()],
             reduction=[S.SumOverOutputs(), S.MeanOverOutputs()],
             importance=[S.InTarget(), S.InLoss()], schedule=SCHEDULES,
@@ -228,7 +227,7 @@ PRODUCTS = {  # constructor, parts that are crossed, parts that are drawn
     ),
     "student, embeddings": (
         student,
-        STUDENTS | dict(
+        dict(dtype=DTYPES) | STUDENTS | dict(
             embedding=[
                 S.Identity(), S.RandomUnit(), S.TightFrame(), S.Given(matrix=np.eye(4, 8)),
                 S.Pretrained(n_steps=4, batch_size=8), S.Joint(), S.Tied(start=S.TightFrame()),
