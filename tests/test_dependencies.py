@@ -50,10 +50,10 @@ def is_ours(module):
     return root in sys.stdlib_module_names or root == "jaxscale" or any(p.exists() for p in own)
 
 
-def names_used(tree):
+def names_used(nodes):
     """Dotted names of other packages that a file imports or reads, and private attributes."""
     imported = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             modules = [(alias.name, alias.asname) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -65,7 +65,7 @@ def names_used(tree):
                 root = module.partition(".")[0]
                 imported[name or root] = module if name else root
                 yield module
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             attributes, inside = [node.attr], node.value
             while isinstance(inside, ast.Attribute):
@@ -75,9 +75,9 @@ def names_used(tree):
                 yield ".".join([imported[inside.id], *reversed(attributes)])
 
 
-def strings(tree):
+def strings(nodes):
     """Dotted names in strings, as in `monkeypatch.setattr("jax.core.Tracer", ...)`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if all(part.isidentifier() for part in node.value.split(".")):
                 yield node.value
@@ -91,8 +91,8 @@ def inner_names():
     used = {}
     for file in files:
         if file != Path(__file__):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            for name in (*names_used(tree), *strings(tree)):
+            nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+            for name in (*names_used(nodes), *strings(nodes)):
                 if is_inner(name) and not is_ours(name):
                     used.setdefault(name, file.relative_to(ROOT))
     return used
@@ -147,7 +147,8 @@ def test_the_scan_sees_every_way_to_a_name():
         "from xarray.core import indexing\ns.a.b\njax._src.c\ncore.d\nindexing.Lazy\n"
         "mock('zarr.core.e')\nimport numpy as np\nnp.linalg.norm\n"
     )
-    names = {n for n in (*names_used(tree), *strings(tree)) if is_inner(n)}
+    nodes = list(ast.walk(tree))
+    names = {n for n in (*names_used(nodes), *strings(nodes)) if is_inner(n)}
     assert names == {
         "jax._src", "jax._src.a", "jax._src.a.b", "jax.interpreters.xla", "jax._src.c", "jax.core",
         "jax.core.d", "xarray.core.indexing", "xarray.core.indexing.Lazy", "zarr.core.e",
