@@ -70,9 +70,12 @@ class Bucket:
         """Bucket of one chunk, padded by its last run."""
         source = np.arange(chunk * self.chunk, (chunk + 1) * self.chunk).clip(max=self.n_runs - 1)
         columns = {path: column[source] for path, column in self.columns.items()}
-        return dataclasses.replace(
+        part = dataclasses.replace(
             self, run_ids=self.run_ids[source], columns=columns, seeds=self.seeds[source]
         )
+        if "traced_system" in vars(self):  # as in every plan: not made again for every chunk
+            vars(part)["traced_system"] = self.traced_system
+        return part
 
     def in_groups(self, group: int) -> "Bucket":
         """The same chunks in groups of another size, which divides the runs of a device."""
