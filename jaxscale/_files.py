@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -116,5 +117,13 @@ def flush(paths: Iterable[Path]) -> None:
             if not (folder and error.errno in NO_FOLDERS):
                 raise
 
-    with ThreadPoolExecutor() as pool:  # the disk takes them together
-        list(pool.map(one, paths))
+    list(_pool(os.getpid()).map(one, paths))  # the disk takes them together
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of a process, by its number: a fork has none of them.
+
+    They stay, for to start some takes longer than what is flushed on a fast disk.
+    """
+    return ThreadPoolExecutor()
